@@ -1,0 +1,1 @@
+"""evlog: an experiment tracker whose log is the truth."""

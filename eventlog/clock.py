@@ -1,0 +1,44 @@
+"""Time as a parameter, so that no test has to wait for it."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Where storage and tracker take the time from."""
+
+    def now_us(self) -> int:
+        """Return microseconds since the Unix epoch, UTC."""
+
+    def monotonic_s(self) -> float:
+        """Return seconds of a clock that never goes back."""
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def now_us(self) -> int:
+        """Return microseconds since the Unix epoch, UTC."""
+        return time.time_ns() // 1000
+
+    def monotonic_s(self) -> float:
+        """Return seconds of a clock that never goes back."""
+        return time.monotonic()
+
+
+SYSTEM_CLOCK = SystemClock()
+
+
+def iso_utc(t_us: int) -> str:
+    """Return *t_us* (microseconds since the epoch) as ISO 8601 with microseconds and ``+00:00``.
+
+    A time that no calendar holds is given as its number, because a log may hold anything.
+    """
+    try:
+        seconds, rest_us = divmod(t_us, 1_000_000)
+        return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest_us).isoformat()
+    except (OverflowError, OSError, ValueError):
+        return str(t_us)

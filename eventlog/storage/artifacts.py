@@ -1,0 +1,209 @@
+"""Copies of logged files, hashed while they are copied, whole under their final names or not there.
+
+Never follows a symbolic link out of the directory that it copies. Thread-safe, also between processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from eventlog.errors import BadValueError
+from eventlog.events import FileEntry, PayloadRef
+from eventlog.storage.layout import ARTIFACTS_DIRECTORY
+from eventlog.storage.system import SYSTEM, System
+
+CHUNK_BYTES = 1 << 20
+PAYLOADS = "payloads"
+
+
+class Stored(NamedTuple):
+    """A file or directory that was hashed and, unless by reference, copied to *path* below the run."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+    files: list[FileEntry]
+    skipped: list[str]
+
+
+def store(run: Path, source: Path, name: str, version: int, system: System = SYSTEM) -> Stored:
+    """Copy *source* (a file, or a directory with all that is below it) into the run.
+
+    Args:
+        name: checked by the caller; may hold ``/``.
+        version: from 1; a later version lies beside the first as ``name.v2.ext``.
+
+    Raises:
+        OSError: *source* cannot be read or the copy cannot be written; nothing is left behind.
+        BadValueError: *source* is neither a file nor a directory.
+    """
+    artifacts = run / ARTIFACTS_DIRECTORY
+    final = artifacts / _versioned(name, version)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    young = final.parent / f".young-{os.getpid()}-{os.urandom(4).hex()}"
+    try:
+        if source.is_dir():
+            files, skipped = _copy_tree(source, young, system)
+            stored = _of_directory(files, skipped)
+        else:
+            size, sha256 = _copy_file(source, young, system)
+            stored = Stored("", size, sha256, [], [])
+        final = _place(young, final)
+    except BaseException:
+        shutil.rmtree(young) if young.is_dir() else young.unlink(missing_ok=True)
+        raise
+    system.sync_directory(final.parent)
+    return stored._replace(path=final.relative_to(run).as_posix())
+
+
+def describe(source: Path) -> Stored:
+    """Return size and hash of *source* where it lies, for an artifact by reference.
+
+    Raises:
+        OSError: it cannot be read.
+        BadValueError: it is neither a file nor a directory.
+    """
+    if not source.is_dir():
+        size, sha256 = _hash_file(source)
+        return Stored(str(source), size, sha256, [], [])
+    files, skipped = [], []
+    for relative, path in _walk(source):
+        if path is None:
+            skipped.append(relative)
+            continue
+        size, sha256 = _hash_file(path)
+        files.append(FileEntry(path=relative, size_bytes=size, sha256=sha256))
+    return _of_directory(files, skipped)._replace(path=str(source))
+
+
+def spill(run: Path, kind: str, payload: bytes, system: System = SYSTEM) -> PayloadRef:
+    """Write the fields of an event that is too large for a line; the same payload is written once."""
+    digest = hashlib.sha256(payload).hexdigest()
+    directory = run / ARTIFACTS_DIRECTORY / PAYLOADS
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"{kind}-{digest[:20]}.json"
+    if not path.exists():
+        from eventlog.storage.system import replace_file
+
+        replace_file(path, payload, system)
+    return PayloadRef(path=path.relative_to(run).as_posix(), size_bytes=len(payload), sha256=digest)
+
+
+def load_payload(run: Path, reference: PayloadRef) -> bytes:
+    """Return a payload that `spill` wrote.
+
+    Raises:
+        OSError: it cannot be read.
+        BadValueError: it is not what was written, or lies outside of the run.
+    """
+    path = run / PurePosixPath(reference.path)
+    if not path.resolve().is_relative_to(run.resolve()):
+        raise BadValueError(reference.path, "payload", "it lies outside of the run")
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != reference.sha256:
+        raise BadValueError(reference.path, "payload", "its content has changed")
+    return data
+
+
+def _versioned(name: str, version: int) -> str:
+    if version == 1:
+        return name
+    path = PurePosixPath(name)
+    return str(path.with_name(f"{path.stem}.v{version}{path.suffix}"))
+
+
+def _place(young: Path, final: Path) -> Path:
+    """Give *young* the name *final*, or a similar one that nobody has; never replace anything."""
+    for attempt in range(1000):
+        target = final if attempt == 0 else final.with_name(f"{final.stem}-{attempt}{final.suffix}")
+        try:
+            if young.is_dir():
+                target.mkdir()  # mkdir claims the name; a rename then replaces the empty directory
+                young.rename(target)
+            else:
+                os.link(young, target)
+                young.unlink()
+        except FileExistsError:
+            continue
+        except OSError:
+            if target.exists() or young.is_dir():
+                raise
+            young.rename(target)  # a file system without hard links
+        return target
+    raise FileExistsError(f"{final}: a thousand artifacts have this name")
+
+
+def _copy_file(source: Path, target: Path, system: System) -> tuple[int, str]:
+    digest, size = hashlib.sha256(), 0
+    with _open_regular(source) as reading:
+        fd = system.create(target)
+        try:
+            while chunk := reading.read(CHUNK_BYTES):
+                digest.update(chunk)
+                view, done = chunk, 0
+                while done < len(view):
+                    done += system.write(fd, view[done:] if done else view)
+                size += len(chunk)
+            system.sync(fd)
+        finally:
+            system.close(fd)
+    with contextlib.suppress(OSError):
+        shutil.copystat(source, target)
+    return size, digest.hexdigest()
+
+
+def _open_regular(source: Path):  # type: ignore[no-untyped-def]  # BufferedReader, spelled by open
+    if not stat.S_ISREG(source.stat().st_mode):
+        raise BadValueError(str(source), "artifact", "it is neither a file nor a directory")
+    return source.open("rb")
+
+
+def _hash_file(source: Path) -> tuple[int, str]:
+    digest, size = hashlib.sha256(), 0
+    with _open_regular(source) as reading:
+        while chunk := reading.read(CHUNK_BYTES):
+            digest.update(chunk)
+            size += len(chunk)
+    return size, digest.hexdigest()
+
+
+def _copy_tree(source: Path, target: Path, system: System) -> tuple[list[FileEntry], list[str]]:
+    target.mkdir()
+    files, skipped = [], []
+    for relative, path in _walk(source):
+        if path is None:
+            skipped.append(relative)
+            continue
+        copy = target / relative
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        size, sha256 = _copy_file(path, copy, system)
+        files.append(FileEntry(path=relative, size_bytes=size, sha256=sha256))
+    return files, skipped
+
+
+def _walk(source: Path) -> Iterator[tuple[str, Path | None]]:
+    """Yield the files below *source*, sorted; None in place of what is not a file or leads out of it."""
+    root = source.resolve()
+    found: list[tuple[str, Path | None]] = []
+    for directory, names, files in os.walk(source):
+        names.sort()
+        links = [name for name in names if (Path(directory) / name).is_symlink()]
+        for name in files + links:
+            path = Path(directory) / name
+            relative = path.relative_to(source).as_posix()
+            is_good = path.resolve().is_relative_to(root) and path.is_file()
+            found.append((relative, path if is_good else None))
+    yield from sorted(found, key=lambda item: item[0])
+
+
+def _of_directory(files: list[FileEntry], skipped: list[str]) -> Stored:
+    listing = "".join(f"{entry.sha256}  {entry.path}\n" for entry in files)
+    digest = hashlib.sha256(listing.encode()).hexdigest()
+    return Stored("", sum(entry.size_bytes for entry in files), digest, files, skipped)

@@ -1,0 +1,271 @@
+"""The writer as callers see it: append now, on the disk soon, closed properly whatever happens.
+
+One thread, the flusher, does all I/O. A caller never waits for the disk unless it asks to (`synced`,
+the kinds in `ALWAYS_SYNCED`, `close`), and then with a limit, because a server that hangs must not
+hang the training. The log is opened at the first append, so that a forked child that never logs
+leaves no trace.
+
+Thread-safe.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import threading
+import time
+from pathlib import Path
+
+from eventlog.codec import MAX_LINE_BYTES, encode_fields
+from eventlog.errors import DurabilityError, warn_once
+from eventlog.events import ALWAYS_SYNCED, Event, type_name
+from eventlog.ids import new_writer_id
+from eventlog.storage.chain import Chain
+from eventlog.storage.layout import log_directory
+from eventlog.storage.options import Identity, WriterOptions
+from eventlog.storage.stream import Place, Stream
+from eventlog.storage.system import SYSTEM, System
+
+
+class LineTooLongError(ValueError):
+    """An event that does not fit a line; its payload belongs into a file."""
+
+
+class LogBuffer:
+    """Appends events to a run as one writer; a forked child becomes another writer.
+
+    Attributes:
+        writer: id of this incarnation, None before the first append.
+        stream: where lines go; `stream.append_metrics` is the fast way in.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        *,
+        run_id: str,
+        project: str,
+        rank: int = 0,
+        options: WriterOptions | None = None,
+        system: System = SYSTEM,
+        strict: bool = False,
+    ) -> None:
+        self.run, self.run_id, self.project, self.rank = run, run_id, project, rank
+        self.options = options or WriterOptions()
+        self.writer: str | None = None
+        self.stream = Stream()
+        self._system = system
+        self._strict = strict
+        self._chain: Chain | None = None
+        self._forked_from: str | None = None
+        self._io = threading.RLock()
+        self._wanted_seq = 0
+        self._is_closing = False
+        self._is_done = threading.Event()
+        self._last_sync_s = 0.0
+
+    # --- appending ----------------------------------------------------------------------
+
+    @property
+    def max_line_bytes(self) -> int:
+        """Return the longest line that may be appended."""
+        return min(MAX_LINE_BYTES, self.options.ring_bytes // 8)
+
+    def append(self, event: Event, *, sync: bool | None = None) -> bool:
+        """Append *event*; tell whether it is kept as its durability promises.
+
+        Args:
+            sync: wait until it is on the disk; None leaves that to the kind of the event and the options.
+
+        Raises:
+            LineTooLongError: put the payload into a file and refer to it.
+            TypeError, ValueError: a field holds what JSON cannot.
+            DurabilityError: with ``strict``, when it is not kept.
+        """
+        fields = encode_fields(event)
+        if len(fields) > self.max_line_bytes - 128:
+            raise LineTooLongError(f"{type_name(event)}: {len(fields)} bytes")
+        if sync is None:
+            sync = self.options.durability == "synced" or isinstance(event, ALWAYS_SYNCED)
+        return self.append_fields(fields, type_name(event), sync=sync)
+
+    def append_fields(self, fields: bytes, kind: str, *, sync: bool) -> bool:
+        """Append an event that is encoded already; see `append`."""
+        if self._chain is None and not self.stream.is_closed:
+            self.open()
+        place = self.stream.append(fields, kind, max_block_s=self.options.max_block_s)
+        if place is None:
+            return self._not_kept(
+                "an event could not be kept: the disk does not keep up, or the run has ended"
+            )
+        return self.sync(place) if sync else True
+
+    def append_metrics_synced(self, step: int, data: bytes) -> bool:
+        """Append a ``metrics`` line and wait for the disk; *data* is its JSON object."""
+        return self.append_fields(
+            b'{"type":"metrics","step":%d,"data":%b}' % (step, data), "metrics", sync=True
+        )
+
+    def sync(self, place: Place | None = None) -> bool:
+        """Wait until everything up to *place* (None: up to now) is on the disk; tell whether it is."""
+        chain = self._chain
+        if chain is None:
+            return True
+        place = place or self.stream.place()
+        if place is None:
+            return False
+        failures = chain.failures
+        self._wanted_seq = max(self._wanted_seq, place.seq)
+        self.stream.notify_flusher()
+        self.stream.wait(
+            lambda: chain.synced.seq >= place.seq or chain.failures > failures, self.options.sync_timeout_s
+        )
+        if chain.synced.seq >= place.seq:
+            return True
+        return self._not_kept("events are not on the disk yet")
+
+    def _not_kept(self, what: str) -> bool:
+        if self._strict:
+            raise DurabilityError(log_directory(self.run), what)
+        if not self.stream.is_closed:
+            warn_once(
+                f"lost {self.run}", f"run {self.run_id}: {what}. Look at the file system of {self.run}."
+            )
+        return False
+
+    # --- opening and the flusher --------------------------------------------------------
+
+    def open(self) -> None:
+        """Begin the log, if that was not done; never raises for want of a working disk."""
+        with self._io, self.stream.lock:
+            if self._chain is not None or self.stream.is_closed:
+                return
+            self.writer = new_writer_id(self.rank)
+            identity = Identity(
+                run_id=self.run_id,
+                project=self.project,
+                writer=self.writer,
+                rank=self.rank,
+                forked_from=self._forked_from,
+            )
+            try:
+                log_directory(self.run).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                if self._strict:
+                    raise DurabilityError(log_directory(self.run), str(error)) from error
+            self._chain = Chain(self.run, identity, self.options, self.stream, self._system)
+            self._last_sync_s = time.monotonic()
+        # Not threading.Thread: its locks are not safe to take in a signal handler or a fresh fork.
+        with contextlib.suppress(RuntimeError):  # at the interpreter's end: `close` does the work itself
+            _thread.start_new_thread(self._run, (self._chain,))
+
+    def _run(self, chain: Chain) -> None:
+        while True:
+            self.stream.wake.acquire(timeout=self.options.write_interval_s)
+            if self._chain is not chain or self._is_done.is_set():
+                return
+            with self._io:
+                self._tick(chain)
+
+    def _tick(self, chain: Chain) -> None:
+        """Do what is due: write, sync, finish."""
+        self._append_deferred()
+        now = time.monotonic()
+        waiting = chain.waiting_bytes
+        sync = self._wanted_seq > chain.synced.seq or waiting > self.options.ring_bytes // 2
+        sync = sync or (waiting > 0 and now - self._last_sync_s >= self.options.sync_interval_s)
+        if waiting or sync:
+            failures = chain.failures
+            if chain.flush(sync=sync) and sync:
+                self._last_sync_s = now
+                self.stream.notify_waiting()
+            elif chain.failures == failures:
+                pass  # backing off
+        if self._is_closing:
+            self._finish(chain)
+
+    def _append_deferred(self) -> None:
+        for fields, kind in self.stream.take_deferred():
+            self.stream.append(fields, kind, max_block_s=0)
+
+    # --- the end ------------------------------------------------------------------------
+
+    def close(self, reason: str = "ended") -> bool:
+        """Write, sync and seal what was appended; tell whether all of it is in segments.
+
+        Called twice, the second call does nothing. Waits for the disk at most ``close_timeout_s``.
+        """
+        with self.stream.lock:
+            if self._chain is None or self.stream.is_closed:
+                self.stream.close()
+                return True
+        self._append_deferred()
+        self._reason = reason
+        self._deadline = time.monotonic() + self.options.close_timeout_s
+        self.stream.close()
+        self._is_closing = True
+        while not self._is_done.is_set() and time.monotonic() < self._deadline:
+            self.stream.notify_flusher()
+            if self._is_done.wait(0.002):
+                break
+            # The flusher may not exist any more (at the interpreter's end) or be stuck in the disk.
+            if self._io.acquire(blocking=False):
+                try:
+                    if not self._is_done.is_set():
+                        self._tick(self._chain)
+                finally:
+                    self._io.release()
+        return self._report_end()
+
+    _reason = "ended"
+    _deadline = 0.0
+    _is_whole = False
+
+    def _finish(self, chain: Chain) -> None:
+        if self._is_done.is_set():
+            return
+        self._is_whole = chain.close(self._reason)
+        if self._is_whole or time.monotonic() > self._deadline:
+            if not self._is_whole:
+                chain.abandon()
+            self._is_done.set()
+
+    def _report_end(self) -> bool:
+        chain = self._chain
+        assert chain is not None
+        lost = sum(self.stream.dropped.values())
+        if self._is_whole and not lost:
+            return True
+        if not self._is_whole:
+            where = chain.ring_path
+            kept = (
+                f"They are kept in {where}; `evlog verify` moves them into the log."
+                if where
+                else "They are lost."
+            )
+            self._not_kept_at_end(f"{chain.waiting_bytes} bytes of events could not be written. {kept}")
+        if lost:
+            self._not_kept_at_end(f"{lost} events were dropped, and the log could not take a note of it.")
+        return False
+
+    def _not_kept_at_end(self, what: str) -> None:
+        if self._strict:
+            raise DurabilityError(log_directory(self.run), what)
+        warn_once(f"end {self.run}", f"run {self.run_id}: {what}")
+
+    # --- fork ---------------------------------------------------------------------------
+
+    def after_fork_in_child(self) -> None:
+        """Become a new writer, which opens its own log at its first append; write nothing."""
+        chain, self._chain = self._chain, None
+        if chain is not None:
+            chain.abandon()
+        is_closed = self.stream.is_closed
+        self._forked_from, self.writer = self.writer, None
+        self.stream.reset_after_fork()
+        if is_closed:
+            self.stream.close()
+        self._io = threading.RLock()
+        self._is_done = threading.Event()
+        self._is_closing = False
+        self._wanted_seq = 0

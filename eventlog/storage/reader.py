@@ -1,0 +1,379 @@
+"""Reads a run: the segments of each writer in order, and the writers merged into one stream.
+
+Segments of one writer are joined by (writer, seq): what a rewritten or recovered segment repeats is
+dropped, what the next header or the seal says is missing is reported. Writers are merged by the time of
+their events and then by writer id, each writer in its own order: the same files give the same stream.
+
+Not safe for concurrent use; any number of readers may read one run, also while it is written.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from eventlog.errors import CorruptSegmentError
+from eventlog.events import AnyEvent, SegmentOpened
+from eventlog.storage.cursor import Checkpoint, Cursor
+from eventlog.storage.layout import SegmentName, list_segments, log_directory
+from eventlog.storage.segment import Block, Finding, Problem, SegmentReader
+
+Policy = Literal["strict", "prefix", "salvage"]
+"""``strict`` raises at anything that is not whole, ``prefix`` ends a writer at its first damage,
+``salvage`` skips the damage, reports it and goes on."""
+
+
+class State(StrEnum):
+    """What a reader says of one segment."""
+
+    COMPLETE = "complete"
+    GROWING = "growing"
+    TORN = "torn tail"
+    DAMAGED = "damaged range"
+    MISSING = "missing events"
+    CUT = "cut"
+    UNSUPPORTED = "newer format"
+
+
+class SegmentReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found in one segment."""
+
+    writer: str
+    segment: int
+    path: Path
+    state: State
+    is_sealed: bool
+    is_verified: bool
+    events: int
+    size_bytes: int
+    findings: list[Finding]
+
+
+class Slice(NamedTuple):
+    """Consecutive events of one writer in the merged stream: a part of *block*."""
+
+    writer: str
+    rank: int
+    events: list[AnyEvent]
+    block: Block
+    stop: int
+
+    @property
+    def cursor(self) -> Cursor:
+        """Return the place after the last event."""
+        return self.block.cursor_after(self.stop)
+
+
+class WriterReader:
+    """All segments of one writer, in order, each event once.
+
+    Attributes:
+        findings: everything wrong so far.
+        next_seq: seq of the event that should come next.
+        header: header of the newest segment that has a good one.
+    """
+
+    def __init__(
+        self,
+        log_dir: Path,
+        writer: str,
+        *,
+        start: Cursor | None = None,
+        policy: Policy = "salvage",
+        waits_on_nul: bool = False,
+    ) -> None:
+        self.log_dir, self.writer, self.policy = log_dir, writer, policy
+        self.header: SegmentOpened | None = None
+        self.next_seq = 0 if start is None else start.seq
+        self.findings: list[Finding] = []
+        self._start = start
+        self._waits_on_nul = waits_on_nul
+        self._readers: dict[int, SegmentReader] = {}
+        self._events: dict[int, int] = {}
+        self._stopped = False
+
+    def blocks(self, segments: list[SegmentName] | None = None) -> Iterator[Block]:
+        """Yield what is new since the last call.
+
+        Args:
+            segments: the writer's segments, if the caller has just listed them.
+
+        Raises:
+            CorruptSegmentError: under ``strict``, at the first thing that is wrong.
+            OSError: a segment cannot be read.
+        """
+        if segments is None:
+            segments = list_segments(self.log_dir).get(self.writer, [])
+        for position, name in enumerate(segments):
+            if self._stopped or (self._start is not None and name.segment < self._start.segment):
+                continue
+            reader = self._readers.get(name.segment)
+            if reader is not None and (reader.seal is not None or position < len(segments) - 2):
+                continue
+            if reader is None:
+                reader = self._open(name)
+            yield from self._read(reader)
+
+    def _open(self, name: SegmentName) -> SegmentReader:
+        reader = SegmentReader(name.path(self.log_dir), name, waits_on_nul=self._waits_on_nul)
+        reader.next_seq = self.next_seq
+        if (
+            self._start is not None
+            and name.segment == self._start.segment
+            and not reader.start_at(self._start)
+        ):
+            self._note(
+                Finding(
+                    problem=Problem.CUT,
+                    writer=self.writer,
+                    segment=name.segment,
+                    start=self._start.offset,
+                    end=self._start.offset,
+                    detail="it does not hold what a checkpoint says was read from it",
+                )
+            )
+        self._readers[name.segment] = reader
+        self._events[name.segment] = 0
+        return reader
+
+    def _read(self, reader: SegmentReader) -> Iterator[Block]:
+        known = len(reader.findings)
+        had_header = reader.header is not None
+        for block in reader.read():
+            if not had_header and reader.header is not None:
+                had_header = True
+                self._join(reader)
+            self._note(*reader.findings[known:])
+            known = len(reader.findings)
+            if self._stopped:
+                return
+            self._events[block.name.segment] += len(block.lines)
+            if block.end_seq > self.next_seq:
+                fresh = block.after(self.next_seq)
+                self.next_seq = fresh.end_seq
+                yield fresh
+        if not had_header and reader.header is not None:
+            self._join(reader)
+        self._note(*reader.findings[known:])
+        if reader.seal is not None:
+            self.next_seq = max(self.next_seq, reader.seal.seq)
+
+    def _join(self, reader: SegmentReader) -> None:
+        """Compare a segment's header with how the segment before it ended."""
+        header = reader.header
+        assert header is not None
+        self.header = header
+        if self._start is not None and reader.name.segment == self._start.segment:
+            return
+        previous = header.prev
+        before = self._readers.get(previous.segment) if previous else None
+        if previous is not None and before is None and self._start is None:
+            self._lost(
+                Problem.MISSING, previous.segment, 0, header.seq, f"segment {previous.segment} is not there"
+            )
+        elif previous is not None and before is not None and before.verified_end < previous.size_bytes:
+            self._lost(
+                Problem.CUT,
+                previous.segment,
+                before.verified_end,
+                previous.seq,
+                f"the next segment counts {previous.size_bytes} bytes in it",
+            )
+        elif header.seq > self.next_seq:
+            self._lost(Problem.MISSING, reader.name.segment, 0, header.seq, "")
+
+    def _lost(self, problem: Problem, segment: int, offset: int, next_seq: int, detail: str) -> None:
+        lost = next_seq > self.next_seq
+        self._note(
+            Finding(
+                problem=problem,
+                writer=self.writer,
+                segment=segment,
+                start=offset,
+                end=offset,
+                first_seq=self.next_seq if lost else None,
+                last_seq=next_seq - 1 if lost else None,
+                detail=detail,
+            )
+        )
+        self.next_seq = max(self.next_seq, next_seq)
+
+    def _note(self, *findings: Finding) -> None:
+        for finding in findings:
+            self.findings.append(finding)
+            if self.policy == "strict":
+                path = SegmentName(self.writer, finding.segment).path(self.log_dir)
+                raise CorruptSegmentError(path, finding.start, str(finding.problem))
+            if self.policy == "prefix" and finding.is_loss:
+                self._stopped = True
+
+    def reports(self, *, is_alive: bool) -> list[SegmentReport]:
+        """Return what was found in each segment that was read.
+
+        Args:
+            is_alive: whether the writer may still write; then what is incomplete at the end is growing.
+        """
+        result = []
+        numbers = sorted(self._readers)
+        for number in numbers:
+            reader = self._readers[number]
+            is_last = number == numbers[-1]
+            tail = self._tail(reader, is_alive=is_alive and is_last)
+            findings = [f for f in self.findings if f.segment == number] + ([tail] if tail else [])
+            result.append(
+                SegmentReport(
+                    writer=self.writer,
+                    segment=number,
+                    path=reader.path,
+                    state=_state(findings, is_growing=is_alive and is_last and reader.seal is None),
+                    is_sealed=reader.seal is not None,
+                    is_verified=reader.is_verified,
+                    events=self._events[number],
+                    size_bytes=reader.size_bytes,
+                    findings=findings,
+                )
+            )
+        return result
+
+    def _tail(self, reader: SegmentReader, *, is_alive: bool) -> Finding | None:
+        """Return what is wrong with the end of a segment: torn, or damaged."""
+        if not (reader.pending_bytes or reader.has_bad_tail or reader.pending_has_nul):
+            return None
+        counted = self._counted_by_next(reader.name.segment)
+        is_torn = (not reader.has_bad_tail or reader.bad_tail_has_nul) and reader.seal is None
+        if counted is not None:
+            is_torn = reader.bad_tail_start >= counted
+        if is_torn and is_alive:
+            return None
+        detail = "NUL bytes" if reader.bad_tail_has_nul else ""
+        return Finding(
+            problem=Problem.TORN if is_torn else Problem.DAMAGED,
+            writer=self.writer,
+            segment=reader.name.segment,
+            start=reader.bad_tail_start,
+            end=reader.size_bytes,
+            detail=detail,
+        )
+
+    def _counted_by_next(self, segment: int) -> int | None:
+        """Return how many bytes of *segment* a later header vouches for, or None."""
+        for reader in self._readers.values():
+            previous = reader.header.prev if reader.header else None
+            if previous is not None and previous.segment == segment:
+                return previous.size_bytes
+        return None
+
+    def tail_findings(self) -> list[Finding]:
+        """Return what is wrong at the ends of segments, for a writer that is dead."""
+        return [f for r in self.reports(is_alive=False) for f in r.findings if f not in self.findings]
+
+
+def _state(findings: list[Finding], *, is_growing: bool) -> State:
+    for problem in (Problem.UNSUPPORTED, Problem.DAMAGED, Problem.CUT, Problem.MISSING, Problem.TORN):
+        if any(f.problem is problem for f in findings):
+            return State(problem.value)
+    return State.GROWING if is_growing else State.COMPLETE
+
+
+class RunReader:
+    """A run's writers, merged.
+
+    Attributes:
+        checkpoint: the place after everything that was yielded.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        *,
+        start: Checkpoint | None = None,
+        policy: Policy = "salvage",
+        waits_on_nul: bool = False,
+    ) -> None:
+        self.run, self.policy = run, policy
+        self.writers: dict[str, WriterReader] = {}
+        self._log_dir = log_directory(run)
+        self._start: Mapping[str, Cursor] = start.cursors if start else {}
+        self._waits_on_nul = waits_on_nul
+
+    def slices(self) -> Iterator[Slice]:
+        """Yield what is new since the last call, merged over the writers.
+
+        Raises:
+            CorruptSegmentError: under ``strict``, at the first thing that is wrong.
+            OSError: a segment cannot be read.
+        """
+        streams = [
+            _WriterStream(writer, self._reader(writer).blocks(segments))
+            for writer, segments in list_segments(self._log_dir).items()
+        ]
+        yield from _merge([stream for stream in streams if stream.advance()])
+
+    def _reader(self, writer: str) -> WriterReader:
+        if writer not in self.writers:
+            self.writers[writer] = WriterReader(
+                self._log_dir,
+                writer,
+                start=self._start.get(writer),
+                policy=self.policy,
+                waits_on_nul=self._waits_on_nul,
+            )
+        return self.writers[writer]
+
+    @property
+    def findings(self) -> list[Finding]:
+        """Return everything wrong so far, by writer."""
+        return [finding for writer in sorted(self.writers) for finding in self.writers[writer].findings]
+
+
+class _WriterStream:
+    """The blocks of one writer, decoded one at a time, with a place in the current one."""
+
+    def __init__(self, writer: str, blocks: Iterator[Block]) -> None:
+        self.writer = writer
+        self.rank = int(writer[1 : writer.index("-")])
+        self._blocks = blocks
+        self.events: list[AnyEvent] = []
+        self.block: Block | None = None
+        self.at = 0
+
+    def advance(self) -> bool:
+        """Make sure that there is a next event; tell whether there is one."""
+        while self.at >= len(self.events):
+            block = next(self._blocks, None)
+            if block is None:
+                return False
+            self.block, self.events, self.at = block, block.events(), 0
+        return True
+
+    @property
+    def key(self) -> tuple[int, str]:
+        return (self.events[self.at].ts, self.writer)
+
+    def take_until(self, limit: tuple[int, str] | None) -> Slice:
+        """Return the events from here on that come before *limit*, at least one."""
+        assert self.block is not None
+        begin, end, events, writer = self.at, self.at + 1, self.events, self.writer
+        if limit is None:
+            end = len(events)
+        else:
+            while end < len(events) and (events[end].ts, writer) < limit:
+                end += 1
+        self.at = end
+        part = events if begin == 0 and end == len(events) else events[begin:end]
+        return Slice(writer, self.rank, part, self.block, end)
+
+
+def _merge(streams: list[_WriterStream]) -> Iterator[Slice]:
+    heap = [(stream.key, stream) for stream in streams]
+    heapq.heapify(heap)
+    while heap:
+        _, stream = heapq.heappop(heap)
+        yield stream.take_until(heap[0][0] if heap else None)
+        if stream.advance():
+            heapq.heappush(heap, (stream.key, stream))

@@ -1,0 +1,130 @@
+"""The ring: the last N bytes of a writer's stream, in memory that outlives the process.
+
+Byte *x* of the stream lies at *x mod N*. Nothing else is kept in it, no pointers and no framing: where
+the valid bytes begin is known from the last segment, and where they end from the crc chain.
+
+A file ring is a preallocated ``MAP_SHARED`` file beside the segments, so what a SIGKILLed process put
+into it stays in the page cache. It carries the lock that tells whether its writer lives: the kernel
+releases it with the process. The lock has a descriptor of its own, which a forked child closes.
+
+Not safe for concurrent use: the buffer holds its lock around `put`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import sys
+from pathlib import Path
+
+from eventlog.storage.system import SYSTEM, System
+
+DEFAULT_SIZE_BYTES = 8 << 20
+
+
+class Ring:
+    """A circular view of a stream."""
+
+    def __init__(self, size_bytes: int, mapping: mmap.mmap, path: Path | None, lock_fd: int | None) -> None:
+        self.size_bytes = size_bytes
+        self.mapping = mapping
+        self.path = path
+        self._lock_fd = lock_fd
+
+    @classmethod
+    def in_memory(cls, size_bytes: int) -> Ring:
+        """Make a ring that dies with the process."""
+        return cls(size_bytes, mmap.mmap(-1, size_bytes), None, None)
+
+    @classmethod
+    def in_file(cls, path: Path, size_bytes: int, system: System = SYSTEM) -> Ring:
+        """Make a ring that outlives the process, at *path*, which must not exist.
+
+        Raises:
+            OSError: no space, or the file system cannot map or lock.
+        """
+        # Locked under another name first: a ring that somebody finds has an owner or a dead one.
+        young = path.with_suffix(".ring-new")
+        fd = os.open(young, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
+        lock_fd = None
+        try:
+            system.preallocate(fd, size_bytes)
+            lock_fd = lock_file(young)
+            if lock_fd is None:
+                raise OSError(f"{young}: somebody else holds the lock of a file that was just made")
+            ring = cls(size_bytes, mmap.mmap(fd, size_bytes), path, lock_fd)
+            system.rename(young, path)
+            return ring
+        except BaseException:
+            if lock_fd is not None:
+                os.close(lock_fd)
+            with contextlib.suppress(OSError):
+                system.unlink(young)
+            raise
+        finally:
+            os.close(fd)
+
+    def put(self, position: int, data: bytes) -> None:
+        """Put *data* at stream *position*."""
+        start = position % self.size_bytes
+        end = start + len(data)
+        if end <= self.size_bytes:
+            self.mapping[start:end] = data
+        else:
+            first = self.size_bytes - start
+            self.mapping[start:] = data[:first]
+            self.mapping[: len(data) - first] = data[first:]
+
+    def get(self, position: int, size: int) -> bytes:
+        """Return *size* bytes from stream *position*."""
+        start = position % self.size_bytes
+        end = start + size
+        if end <= self.size_bytes:
+            return self.mapping[start:end]
+        return self.mapping[start:] + self.mapping[: end - self.size_bytes]
+
+    def remove(self, system: System = SYSTEM) -> None:
+        """Give everything back and remove the file: all that it held lies in segments."""
+        path, self.path = self.path, None
+        if path is not None:
+            # The name goes before the lock: nobody may find a ring without an owner and recover it.
+            with contextlib.suppress(OSError):
+                system.unlink(path)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Let go of mapping and lock without touching the file (in a forked child, or for recovery)."""
+        fd, self._lock_fd = self._lock_fd, None
+        if fd is not None:
+            with contextlib.suppress(OSError):
+                os.close(fd)
+        with contextlib.suppress(BufferError):
+            self.mapping.close()
+
+
+def lock_file(path: Path) -> int | None:
+    """Return a descriptor that holds the exclusive lock of *path*, or None if another one holds it.
+
+    Closing the descriptor, or the end of the process, releases the lock.
+
+    Raises:
+        OSError: there is no such file, or the file system knows no locks.
+    """
+    fd = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOINHERIT", 0))
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        os.close(fd)
+        return None
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
