@@ -19,6 +19,7 @@ import msgspec
 
 from eventlog.errors import CorruptSegmentError
 from eventlog.events import AnyEvent, SegmentOpened
+from eventlog.ids import writer_rank
 from eventlog.storage.cursor import Checkpoint, Cursor
 from eventlog.storage.layout import SegmentName, list_segments, log_directory
 from eventlog.storage.segment import Block, Finding, Problem, SegmentReader
@@ -88,6 +89,7 @@ class WriterReader:
         waits_on_nul: bool = False,
     ) -> None:
         self.log_dir, self.writer, self.policy = log_dir, writer, policy
+        self.rank = writer_rank(writer) or 0
         self.header: SegmentOpened | None = None
         self.next_seq = 0 if start is None else start.seq
         self.findings: list[Finding] = []
@@ -309,12 +311,17 @@ class RunReader:
             OSError: a segment cannot be read.
         """
         streams = [
-            _WriterStream(writer, self._reader(writer).blocks(segments))
+            _WriterStream(writer, self.writer(writer).blocks(segments))
             for writer, segments in list_segments(self._log_dir).items()
         ]
         yield from _merge([stream for stream in streams if stream.advance()])
 
-    def _reader(self, writer: str) -> WriterReader:
+    def known_writers(self) -> list[str]:
+        """Return the writers that have segments, sorted."""
+        return list(list_segments(self._log_dir))
+
+    def writer(self, writer: str) -> WriterReader:
+        """Return the reader of one writer, which goes on where it was."""
         if writer not in self.writers:
             self.writers[writer] = WriterReader(
                 self._log_dir,
@@ -336,7 +343,7 @@ class _WriterStream:
 
     def __init__(self, writer: str, blocks: Iterator[Block]) -> None:
         self.writer = writer
-        self.rank = int(writer[1 : writer.index("-")])
+        self.rank = writer_rank(writer) or 0
         self._blocks = blocks
         self.events: list[AnyEvent] = []
         self.block: Block | None = None
