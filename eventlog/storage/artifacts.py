@@ -12,12 +12,14 @@ import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
+
+import msgspec
 
 from eventlog.errors import BadValueError
-from eventlog.events import FileEntry, PayloadRef
+from eventlog.events import AnyEvent, FileEntry, PayloadRef, UnknownEvent
 from eventlog.storage.layout import ARTIFACTS_DIRECTORY
-from eventlog.storage.system import SYSTEM, System
+from eventlog.storage.system import SYSTEM, System, replace_file, write_all
 
 CHUNK_BYTES = 1 << 20
 PAYLOADS = "payloads"
@@ -90,8 +92,6 @@ def spill(run: Path, kind: str, payload: bytes, system: System = SYSTEM) -> Payl
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{kind}-{digest[:20]}.json"
     if not path.exists():
-        from eventlog.storage.system import replace_file
-
         replace_file(path, payload, system)
     return PayloadRef(path=path.relative_to(run).as_posix(), size_bytes=len(payload), sha256=digest)
 
@@ -110,6 +110,18 @@ def load_payload(run: Path, reference: PayloadRef) -> bytes:
     if hashlib.sha256(data).hexdigest() != reference.sha256:
         raise BadValueError(reference.path, "payload", "its content has changed")
     return data
+
+
+def resolve(run: Path, event: AnyEvent) -> AnyEvent:
+    """Return *event* with the fields that lie in a payload file, or as it is if it has none.
+
+    Raises:
+        OSError, BadValueError, msgspec.MsgspecError: the payload is not there or not what was written.
+    """
+    if isinstance(event, UnknownEvent) or event.payload is None:
+        return event
+    whole = msgspec.json.decode(load_payload(run, event.payload), type=type(event))
+    return msgspec.structs.replace(whole, seq=event.seq, ts=event.ts)
 
 
 def _versioned(name: str, version: int) -> str:
@@ -147,9 +159,7 @@ def _copy_file(source: Path, target: Path, system: System) -> tuple[int, str]:
         try:
             while chunk := reading.read(CHUNK_BYTES):
                 digest.update(chunk)
-                view, done = chunk, 0
-                while done < len(view):
-                    done += system.write(fd, view[done:] if done else view)
+                write_all(system, fd, chunk)
                 size += len(chunk)
             system.sync(fd)
         finally:
@@ -159,7 +169,7 @@ def _copy_file(source: Path, target: Path, system: System) -> tuple[int, str]:
     return size, digest.hexdigest()
 
 
-def _open_regular(source: Path):  # type: ignore[no-untyped-def]  # BufferedReader, spelled by open
+def _open_regular(source: Path) -> BinaryIO:
     if not stat.S_ISREG(source.stat().st_mode):
         raise BadValueError(str(source), "artifact", "it is neither a file nor a directory")
     return source.open("rb")

@@ -12,6 +12,7 @@ Not thread-safe: the buffer holds one lock around every call. The stream's lock 
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from pathlib import Path
 
@@ -26,7 +27,8 @@ from eventlog.storage.system import System
 from eventlog.storage.writer import NO_SPACE, SegmentWriter, header_fields, seal_line
 
 CHUNK_BYTES = 1 << 20
-_FRAMES = (b'"type":"segment_opened"', b'"type":"segment_sealed"')
+# The type's own place in a line: a user's value may hold the same text further on.
+_FRAME = re.compile(rb'\{"seq":\d+,"ts":-?\d+,"type":"segment_(?:opened|sealed)"')
 
 
 class SyncFailedError(OSError):
@@ -58,6 +60,7 @@ class Chain:
         self._backoff_s = 0.0
         self._why_memory: str | None = None
         self._has_reserve = False
+        self._is_closing = False
         self.synced = Place(0, 0, 0)
         self._open(position=0, seq=0)
         self._make_reserve()
@@ -260,7 +263,9 @@ class Chain:
 
     def close(self, reason: str) -> bool:
         """Write and seal everything, and remove the ring; tell whether that was done."""
-        if not self.flush(sync=False, force=True):
+        # Only the first try is out of turn: each failed one may leave a segment and a ring behind.
+        is_first, self._is_closing = not self._is_closing, True
+        if not self.flush(sync=False, force=is_first):
             return False
         try:
             if self._segment is not None and self._turn is None and not self._seal(reason):
@@ -348,7 +353,7 @@ class Chain:
         position = (place.position // size + 1) * size
         self._open(position, synced.seq, size_bytes=size, origin="rewrite")
         for line in lines.split(b"\n")[:-1]:
-            if not any(mark in line[:100] for mark in _FRAMES):
+            if not _FRAME.match(line):
                 at = self._stream.place()
                 assert at is not None
                 self._append_again(line, at)

@@ -17,9 +17,10 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from eventlog.errors import CorruptSegmentError
-from eventlog.events import AnyEvent, SegmentOpened
+from eventlog.errors import BadValueError, CorruptSegmentError
+from eventlog.events import AnyEvent, Metrics, SegmentOpened
 from eventlog.ids import writer_rank
+from eventlog.storage.artifacts import resolve
 from eventlog.storage.cursor import Checkpoint, Cursor
 from eventlog.storage.layout import SegmentName, list_segments, log_directory
 from eventlog.storage.segment import Block, Finding, Problem, SegmentReader
@@ -214,6 +215,21 @@ class WriterReader:
             if self.policy == "prefix" and finding.is_loss:
                 self._stopped = True
 
+    def note_payload(self, block: Block, seq: int, detail: str) -> None:
+        """Report an event whose payload file is not there or has changed."""
+        self._note(
+            Finding(
+                problem=Problem.DAMAGED,
+                writer=self.writer,
+                segment=block.name.segment,
+                start=block.end_offset,
+                end=block.end_offset,
+                first_seq=seq,
+                last_seq=seq,
+                detail=f"payload: {detail}",
+            )
+        )
+
     def reports(self, *, is_alive: bool) -> list[SegmentReport]:
         """Return what was found in each segment that was read.
 
@@ -311,7 +327,7 @@ class RunReader:
             OSError: a segment cannot be read.
         """
         streams = [
-            _WriterStream(writer, self.writer(writer).blocks(segments))
+            _WriterStream(self.run, self.writer(writer), segments)
             for writer, segments in list_segments(self._log_dir).items()
         ]
         yield from _merge([stream for stream in streams if stream.advance()])
@@ -341,13 +357,13 @@ class RunReader:
 class _WriterStream:
     """The blocks of one writer, decoded one at a time, with a place in the current one."""
 
-    def __init__(self, writer: str, blocks: Iterator[Block]) -> None:
-        self.writer = writer
-        self.rank = writer_rank(writer) or 0
-        self._blocks = blocks
+    def __init__(self, run: Path, reader: WriterReader, segments: list[SegmentName]) -> None:
+        self.writer, self.rank = reader.writer, reader.rank
         self.events: list[AnyEvent] = []
         self.block: Block | None = None
         self.at = 0
+        self._run, self._reader = run, reader
+        self._blocks = reader.blocks(segments)
 
     def advance(self) -> bool:
         """Make sure that there is a next event; tell whether there is one."""
@@ -355,8 +371,19 @@ class _WriterStream:
             block = next(self._blocks, None)
             if block is None:
                 return False
-            self.block, self.events, self.at = block, block.events(), 0
+            events = block.events()
+            if any(type(event) is not Metrics for event in events):
+                events = [self._resolved(event, block) for event in events]
+            self.block, self.events, self.at = block, events, 0
         return True
+
+    def _resolved(self, event: AnyEvent, block: Block) -> AnyEvent:
+        """Return *event* with its payload; one whose payload is lost stays, and is reported."""
+        try:
+            return resolve(self._run, event)
+        except (OSError, BadValueError, msgspec.MsgspecError) as error:
+            self._reader.note_payload(block, event.seq, str(error))
+            return event
 
     @property
     def key(self) -> tuple[int, str]:

@@ -1,0 +1,1 @@
+"""What `evlog query` offers: tables, columns, types."""

@@ -1,0 +1,189 @@
+"""What surrounds a run: its verdict, its code, its images, and the sinks at its end."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from eventlog import events as ev
+from eventlog.errors import warn_once
+from eventlog.ids import safe_name
+from eventlog.storage.layout import list_segments
+from eventlog.storage.repair import recover_run
+from eventlog.tracker.lifecycle import describe_error
+from eventlog.tracker.recording import RunRecorder
+
+MAX_DIFF_BYTES = 5 << 20
+
+
+def verdict(error: BaseException | None) -> tuple[str, ev.ErrorInfo | None]:
+    """Return the status that an exception, or none, gives a run."""
+    if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
+        return "finished", None
+    if isinstance(error, (KeyboardInterrupt, GeneratorExit)):
+        return "killed", describe_error(error)
+    return "failed", describe_error(error)
+
+
+def recover_and_learn(recorder: RunRecorder) -> None:
+    """Prepare to go on with a run: recover what dead writers left, and know its artifacts' versions."""
+    from eventlog.replay import outline
+
+    recover_run(recorder.path)
+    if list_segments(recorder.path / "log"):
+        versions: dict[str, int] = {}
+        for artifact in outline(recorder.path).artifacts:
+            versions[artifact.name] = max(artifact.version, versions.get(artifact.name, 0))
+        recorder.know_versions(versions)
+
+
+def materialize(recorder: RunRecorder, backends: Sequence[str], *, strict: bool) -> None:
+    """Let each sink have the run that has just ended; a failing one costs a warning."""
+    from eventlog.plugins import load_sink
+    from eventlog.sync import sync_run
+
+    for name in backends:
+        try:
+            sync_run(recorder.path, load_sink(name), name)
+        except Exception as error:  # a sink must never reach the training; the log has everything
+            if strict:
+                raise
+            warn_once(
+                f"sink {name} {recorder.path}",
+                f"run {recorder.run_id} is logged, but not yet in {name!r}: {error}. "
+                f"Deliver it with: evlog sync {recorder.path} --to {name}",
+            )
+
+
+def log_code(recorder: RunRecorder) -> None:
+    """Store the entry script and the repository's uncommitted changes as artifacts."""
+    main = getattr(sys.modules.get("__main__"), "__file__", None)
+    if main and Path(main).is_file():
+        recorder.artifact(Path(main), f"code/{safe_name(Path(main).name)}", "code", copy=True)
+    try:
+        done = subprocess.run(
+            ["git", "diff", "HEAD"],
+            capture_output=True,
+            timeout=10,
+            check=True,
+            cwd=Path(main).parent if main else None,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return  # no git, or no repository: there is no diff to store
+    if done.stdout:
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory) / "uncommitted.diff"
+            path.write_bytes(done.stdout[:MAX_DIFF_BYTES])
+            recorder.artifact(path, "code/uncommitted.diff", "code", copy=True)
+
+
+def size_of(path: Path) -> int | None:
+    """Return the bytes of a file or of all files below a directory; None if it is not there."""
+    try:
+        if path.is_dir():
+            return sum(p.stat().st_size for p in path.rglob("*") if p.is_file() and not p.is_symlink())
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def table_of(
+    columns: Sequence[object] | None, rows: Sequence[Sequence[object]] | None, dataframe: object
+) -> tuple[Sequence[object], Sequence[Sequence[object]]]:
+    """Return columns and rows, from a data frame of pandas or polars if one was given."""
+    if dataframe is None:
+        return columns or [], rows or []
+    names = list(getattr(dataframe, "columns", []))
+    take = getattr(dataframe, "rows", None)  # polars
+    if callable(take):
+        return names, list(take())
+    take = getattr(dataframe, "itertuples", None)  # pandas
+    return names, [list(row) for row in take(index=False)] if callable(take) else []
+
+
+_KINDS = {
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".gif": "image/gif",
+    ".webp": "image/webp",
+    ".svg": "image/svg+xml",
+    ".bmp": "image/bmp",
+}
+_MAGIC = (
+    (b"\x89PNG", ".png"),
+    (b"\xff\xd8", ".jpg"),
+    (b"GIF8", ".gif"),
+    (b"RIFF", ".webp"),
+    (b"BM", ".bmp"),
+    (b"<svg", ".svg"),
+)
+
+
+def log_image(run: RunRecorder, key: str, image: object, step: int | None, caption: str | None) -> None:
+    """Store *image* as an artifact and log where it is; what is no image costs a warning."""
+    try:
+        data, suffix = _image_bytes(image)
+    except Exception as error:  # plotting libraries raise whatever they like
+        run.complain(key, f"image {key!r} was not logged: {error}")
+        return
+    name = safe_name(key.replace("/", "-")) + ("" if step is None else f"-{step}") + suffix
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "image"
+        path.write_bytes(data)
+        try:
+            stored = _store(run, path, f"media/{name}")
+        except OSError as error:
+            run.complain(key, f"image {key!r} was not logged: {error}")
+            return
+    run.add(
+        ev.Media(
+            key=key,
+            media_type="image",
+            step=step,
+            path=stored.path,
+            mime_type=_KINDS.get(suffix),
+            size_bytes=stored.size_bytes,
+            sha256=stored.sha256,
+            caption=caption,
+        )
+    )
+
+
+def _store(run: RunRecorder, path: Path, name: str):  # type: ignore[no-untyped-def]
+    from eventlog.storage.artifacts import store
+
+    return store(run.path, path, name, 1)
+
+
+def _image_bytes(image: object) -> tuple[bytes, str]:
+    if isinstance(image, (bytes, bytearray)):
+        data = bytes(image)
+        return data, next((suffix for magic, suffix in _MAGIC if data.startswith(magic)), ".bin")
+    if isinstance(image, (str, Path)):
+        path = Path(image)
+        return path.read_bytes(), path.suffix.lower()
+    buffer = io.BytesIO()
+    savefig, save = getattr(image, "savefig", None), getattr(image, "save", None)
+    if callable(savefig):  # matplotlib
+        savefig(buffer, format="png")
+    elif callable(save):  # PIL
+        save(buffer, format="PNG")
+    else:
+        _array_image(image).save(buffer, format="PNG")
+    return buffer.getvalue(), ".png"
+
+
+def _array_image(array: object):  # type: ignore[no-untyped-def]  # PIL is not a dependency
+    import numpy as np
+    from PIL import Image
+
+    values = np.asarray(array)
+    if values.dtype.kind == "f":
+        values = np.clip(values * 255, 0, 255)
+    values = values.astype("uint8")
+    return Image.fromarray(values[..., 0] if values.ndim == 3 and values.shape[-1] == 1 else values)

@@ -1,0 +1,166 @@
+"""The `local` sink: a run as plain JSON files beside its log.
+
+    metadata.json     who and when: ids, name, tags, notes, start
+    metrics.json      every metrics call: step, timestamp, metrics
+    params.json       params, nested as they were logged
+    artifacts.json    what was logged as an artifact, with hashes and versions
+    final_state.json  status, end, counts, summary
+    artifacts/        the copies, which the log made already
+
+The files are a projection: each time all of them are made anew from the first event, under other names,
+and renamed together at the end. So a repeated batch is harmless, a repeated sync changes nothing, and a
+crash leaves the old files. Points are written as they pass; memory does not grow with them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import IO, ClassVar
+
+import orjson
+
+from eventlog import events as ev
+from eventlog.clock import iso_utc
+from eventlog.projections import RunFold, RunView
+from eventlog.sink import Batch, Entry, RunInfo, RunStatus
+from eventlog.storage.cursor import Checkpoint
+from eventlog.values import number_on_disk
+
+_PRETTY = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
+
+
+class LocalSink:
+    """Materializes `metadata.json`, `metrics.json`, `params.json`, `artifacts.json`, `final_state.json`."""
+
+    is_projection: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        self._fold = RunFold("", "")
+        self._points: IO[bytes] | None = None
+        self._run = Path()
+        self._calls = 0
+        self._young: dict[str, Path] = {}
+
+    def open(self, run: RunInfo) -> Checkpoint | None:
+        """Begin the files anew; there is no other position than the first event."""
+        self._run = run.path
+        self._fold = RunFold(run.project, run.run_id)
+        self._calls = 0
+        self._points = self._begin("metrics.json").open("wb")
+        self._points.write(b"[")
+        return None
+
+    def write(self, batch: Batch) -> None:
+        """Take the events; metrics go to the file at once."""
+        for part in batch.slices:
+            self._fold.apply_slice(part.writer, part.rank, part.events)
+        for entry in batch.entries():
+            if isinstance(entry.event, ev.Metrics):
+                self._point(entry, entry.event)
+
+    def _point(self, entry: Entry, event: ev.Metrics) -> None:
+        assert self._points is not None
+        point: dict[str, object] = {
+            "step": event.step,
+            "timestamp": iso_utc(event.ts),
+            "metrics": event.data,
+        }
+        if entry.rank:
+            point["rank"] = entry.rank
+        self._points.write((b",\n" if self._calls else b"\n") + orjson.dumps(point))
+        self._calls += 1
+
+    def close(self, status: RunStatus | None) -> None:
+        """Finish the files and give them their names."""
+        assert self._points is not None
+        self._points.write(b"\n]\n")
+        self._points.flush()
+        os.fsync(self._points.fileno())
+        self._points.close()
+        if status is None:
+            for young in self._young.values():
+                young.unlink(missing_ok=True)
+            return
+        view = self._fold.view(set())
+        self._put("metadata.json", _metadata(view))
+        self._put("params.json", view.params)
+        self._put("artifacts.json", [_artifact(a) for a in view.artifacts])
+        self._put("final_state.json", _final_state(view, status.status, self._calls))
+        for name, young in self._young.items():
+            young.replace(self._run / name)
+        self._sync_directory()
+
+    def _begin(self, name: str) -> Path:
+        young = self._run / f".{name}.{os.getpid()}.tmp"
+        self._young[name] = young
+        return young
+
+    def _put(self, name: str, content: object) -> None:
+        with self._begin(name).open("wb") as file:
+            file.write(orjson.dumps(content, option=_PRETTY) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _sync_directory(self) -> None:
+        with contextlib.suppress(OSError):
+            fd = os.open(self._run, os.O_RDONLY)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+
+
+def _metadata(view: RunView) -> dict[str, object]:
+    return {
+        "run_id": view.run_id,
+        "run_name": view.name,
+        "project": view.project,
+        "experiment_name": view.experiment,
+        "parent_run_id": view.parent_run_id,
+        "tags": view.tags,
+        "notes": "\n".join(view.notes) or None,
+        "started_at": None if view.started_at is None else iso_utc(view.started_at),
+        "writers": view.writers,
+    }
+
+
+def _artifact(artifact: ev.Artifact) -> dict[str, object]:
+    return {
+        "name": artifact.name,
+        "type": artifact.artifact_type,
+        "version": artifact.version,
+        "path": artifact.path,
+        "stored": artifact.stored,
+        "size_bytes": artifact.size_bytes,
+        "sha256": artifact.sha256,
+        "original_path": artifact.source,
+        "logged_at": iso_utc(artifact.ts),
+    }
+
+
+def _final_state(view: RunView, status: str, calls: int) -> dict[str, object]:
+    steps = [stats.last_step for stats in view.metrics.values() if stats.last_step is not None]
+    return {
+        "status": status,
+        "ended_at": None if view.ended_at is None else iso_utc(view.ended_at),
+        "duration_s": view.duration_s,
+        "last_step": max(steps, default=None),
+        "metrics_count": calls,
+        "metrics": {
+            key: {
+                "last": number_on_disk(s.last),
+                "min": number_on_disk(s.min),
+                "max": number_on_disk(s.max),
+                "mean": number_on_disk(s.mean),
+                "count": s.count,
+            }
+            for key, s in sorted(view.metrics.items())
+        },
+        "summary": view.summary,
+        "error": None if view.error is None else {"type": view.error.type, "message": view.error.message},
+        "exit_code": view.exit_code,
+        "signal": view.signal,
+        "dropped": view.dropped,
+    }
