@@ -6,8 +6,6 @@ from typing import Literal
 
 import msgspec
 
-from eventlog.storage.ring import DEFAULT_SIZE_BYTES
-
 Durability = Literal["buffered", "synced"]
 
 
@@ -29,7 +27,7 @@ class WriterOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     durability: Durability = "buffered"
     ring: Literal["auto", "memory"] = "auto"
-    ring_bytes: int = DEFAULT_SIZE_BYTES
+    ring_bytes: int = 8 << 20
     segment_bytes: int = 64 << 20
     reserve_bytes: int = 256 << 10
     write_interval_s: float = 0.05

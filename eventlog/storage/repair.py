@@ -123,9 +123,9 @@ def _recover_ring(
             return Recovery(name.writer, 0, None, f"{path} does not belong to this log; it was set aside")
         lines = list(found.lines_beyond(data))
         segment = _write_recovered(log_dir, found, lines, system) if lines else None
-        # The ring goes last: until the new segment is durable, it is the only copy.
-        system.unlink(path)
-        for leftover in (reserve_path(log_dir, name.writer), path.with_suffix(".ring-new")):
+        # The ring goes last: until the new segment is durable it is the only copy, and without it nobody
+        # would come back for the rest.
+        for leftover in (reserve_path(log_dir, name.writer), path.with_suffix(".ring-new"), path):
             system.unlink(leftover)
         return Recovery(name.writer, len(lines), segment)
     finally:

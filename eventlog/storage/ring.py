@@ -20,8 +20,6 @@ from pathlib import Path
 
 from eventlog.storage.system import SYSTEM, System
 
-DEFAULT_SIZE_BYTES = 8 << 20
-
 
 class Ring:
     """A circular view of a stream."""

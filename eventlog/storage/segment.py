@@ -139,6 +139,8 @@ class SegmentReader:
         self._bad_has_nul = False
         self._candidates: frozenset[int] = frozenset()
         self._skipping = False
+        self._header_end = 0
+        self._header_crc = 0
 
     @property
     def crc(self) -> str:
@@ -258,7 +260,8 @@ class SegmentReader:
             return 0
         self.next_seq = self.header.seq
         self._seed = stored_crc(line) or 0
-        self.offset = self.verified_end = len(line) + 1
+        self.offset = self.verified_end = self._header_end = len(line) + 1
+        self._header_crc = crc32(line[:-SUFFIX_BYTES])
         return 1
 
     def _read_header(self, line: bytes) -> None:
@@ -304,7 +307,11 @@ class SegmentReader:
 
     def _take_unverified(self, lines: list[bytes], start: int) -> Iterator[Block]:
         """Take lines without checksums, one by one: each has to be JSON with a seq."""
-        for line in lines[start:]:
+        for index, line in enumerate(lines[start:], start):
+            if stored_crc(line) is not None:
+                self._verify_after_all()
+                yield from self._take_verified(lines, index, may_seal=True)
+                return
             begin = self.offset
             self.offset += len(line) + 1
             try:
@@ -315,6 +322,13 @@ class SegmentReader:
                 continue
             self.verified_end = self.offset
             yield from self._blocks([line], may_seal=_SEAL_MARK in line)
+
+    def _verify_after_all(self) -> None:
+        """Check from here on: where lines carry checksums, it is the header's own that was damaged."""
+        self.is_verified = True
+        is_header_only = self.offset == self._header_end
+        self._bad_start = 0 if is_header_only else self.offset
+        self._candidates = frozenset({self._header_crc if is_header_only else self._seed})
 
     @property
     def _format(self) -> int:

@@ -127,7 +127,7 @@ class Tracker:
         """
         if self._stack and not nested:
             raise TrackerStateError(
-                f"run {self.run_id!r} is active. End it with end_run(), or pass nested=True to start one in it."
+                f"run {self.run_id!r} is active. End it with end_run(), or pass nested=True."
             )
         resume = self.resume if resume is None else resume
         name = run_name or self.config.experiment_name or run_id or default_run_id()

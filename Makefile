@@ -1,0 +1,55 @@
+# Two commands for newcomers: `make demo` and `make test`. Both need only Python 3.11+, pip and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := $(BIN)/python
+
+.PHONY: help demo test lint unit crash bench docs clean
+
+help: ## show the targets
+	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
+
+$(RUN):
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
+
+$(VENV)/.demo: pyproject.toml | $(RUN)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[demo]'
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(RUN)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[all,test]'
+	@touch $@
+
+$(VENV)/.bench: pyproject.toml | $(RUN)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
+	@touch $@
+
+demo: $(VENV)/.demo ## train a sweep, kill a run, resume it, ask SQL (a minute)
+	rm -rf demo-experiments
+	$(RUN) docs/examples/digits_sweep.py --dir demo-experiments
+
+test: lint unit ## everything that guards main (under ten minutes)
+
+lint: $(VENV)/.test ## style, types, import floors
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy tests benchmarks docs/examples
+	$(BIN)/lint-imports
+
+unit: $(VENV)/.test ## the tests, and the queries again on the other supported DuckDB
+	$(RUN) -m pytest -n auto -q
+	$(RUN) -m tests.duckdb_majors
+
+crash: $(VENV)/.test ## SIGKILL at 500 random moments
+	$(RUN) -m tests.crash.campaign --rounds 500
+
+bench: $(VENV)/.bench ## measure, next to the peers, in one run
+	$(RUN) -m benchmarks
+
+docs: $(VENV)/.test ## write the generated reference pages
+	$(RUN) -m tests.docs.generate
+
+clean: ## remove what was installed and made
+	rm -rf $(VENV) demo-experiments .mypy_cache .ruff_cache .pytest_cache .hypothesis
