@@ -171,7 +171,7 @@ def _load_lines(connection: DuckDBPyConnection, path: Path) -> None:
                (json->>'k')::INTEGER AS rank,
                (json->>'seq')::BIGINT AS seq, TRY(make_timestamptz((json->>'ts')::BIGINT)) AS ts,
                json->>'type' AS type,
-               ('{' || substr(json::VARCHAR, position('"seq":' IN json::VARCHAR)))::JSON AS payload
+               ('{{' || substr(json::VARCHAR, position('"seq":' IN json::VARCHAR)))::JSON AS payload
         FROM read_json_objects('{quoted}', format='newline_delimited', maximum_object_size={MAX_OBJECT_BYTES})
         """
     )
