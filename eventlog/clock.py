@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 
@@ -37,8 +38,14 @@ def iso_utc(t_us: int) -> str:
 
     A time that no calendar holds is given as its number, because a log may hold anything.
     """
+    seconds, rest_us = divmod(t_us, 1_000_000)
+    text = _second(seconds)
+    return f"{text}.{rest_us:06d}+00:00" if text else str(t_us)
+
+
+@lru_cache(maxsize=64)  # neighbouring events share their second, and formatting it is what costs
+def _second(seconds: int) -> str | None:
     try:
-        seconds, rest_us = divmod(t_us, 1_000_000)
-        return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest_us).isoformat()
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     except (OverflowError, OSError, ValueError):
-        return str(t_us)
+        return None

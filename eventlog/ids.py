@@ -93,6 +93,13 @@ def _why_not_a_component(name: str) -> str | None:
 
 def safe_name(text: str) -> str:
     """Return a good name that resembles *text*, for names that evlog itself derives."""
-    name = re.sub(r'[/\\:*?"<>|\x00-\x1f\x7f-\x9f\ud800-\udfff]+', "-", text).strip(" .")
-    name = name.encode()[:MAX_NAME_BYTES].decode(errors="ignore").strip(" .")
-    return name if name and _why_not_a_component(name) is None else f"x-{name}" if name else "unnamed"
+    name = _trim(re.sub(r'[/\\:*?"<>|\x00-\x1f\x7f-\x9f\ud800-\udfff]+', "-", text))
+    if not name:
+        return "unnamed"
+    return name if _why_not_a_component(name) is None else _trim(f"x-{name}")
+
+
+def _trim(name: str) -> str:
+    """Return *name* within `MAX_NAME_BYTES`, without the dots and white space at its ends."""
+    at_ends = re.compile(r"\A[\s.]+|[\s.]+\Z")
+    return at_ends.sub("", at_ends.sub("", name).encode()[:MAX_NAME_BYTES].decode(errors="ignore"))

@@ -161,9 +161,11 @@ class RunFold:
         end = self._ended.get(owner) if owner else None
         if end is not None:
             return end.status, end
-        if owner in alive or alive & self._writers.keys():
-            return RUNNING, None
-        return CRASHED, None
+        return (RUNNING if alive else CRASHED), None
+
+    def status(self, alive: set[str]) -> str:
+        """Return the run's status, given the writers that may still append."""
+        return self._status(alive)[0]
 
     def view(self, alive: set[str], *, findings: int = 0) -> RunView:
         """Return the state after the events so far.

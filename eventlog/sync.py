@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from eventlog.events import Metrics
 from eventlog.projections import RunFold
 from eventlog.replay import alive_writers, open_run
 from eventlog.sink import Batch, RunInfo, RunStatus, Sink
@@ -60,13 +61,16 @@ def sync_run(
         sink.write(batch)
         delivered += batch.count
         for part in batch.slices:
-            fold.apply_slice(part.writer, part.rank, part.events)
+            # Only the status is wanted of this fold, so the many points are left out.
+            rest = [event for event in part.events if type(event) is not Metrics]
+            if rest:
+                fold.apply_slice(part.writer, part.rank, rest)
             cursors[part.writer] = part.cursor
         if not sink.is_projection:
             save_checkpoint(path, Checkpoint(cursors=cursors))
         if on_progress:
             on_progress(batch.count)
-    status = fold.view(alive_writers(reader)).status
+    status = fold.status(alive_writers(reader))
     sink.close(RunStatus(status=status))
     save_checkpoint(path, Checkpoint(cursors=cursors))
     return SyncResult(delivered=delivered, status=status, findings=len(reader.findings))

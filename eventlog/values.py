@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import math
-from argparse import Namespace
+import sys
 from collections.abc import Iterable, Mapping, Set
 from decimal import Decimal
 from enum import Enum
@@ -58,12 +58,17 @@ def metric_number(key: str, value: object) -> int | float | str:
     Raises:
         BadValueError: anything else.
     """
-    if isinstance(value, int):
-        number = int(value)
-        return number if -_INT64 <= number < _INT64 else _big_int(number)
-    if isinstance(value, (float, Decimal, Fraction)):
-        return _float(value)
-    return metric_number(key, _item(key, value))
+    try:
+        if isinstance(value, int):
+            number = int(value)
+            return number if -_INT64 <= number < _INT64 else _big_int(number)
+        if isinstance(value, (float, Decimal, Fraction)):
+            return _float(value)
+        return metric_number(key, _item(key, value))
+    except BadValueError:
+        raise
+    except Exception as error:  # a proxy without an object, a number that refuses to be one
+        raise BadValueError(key, type(value).__name__, f"it cannot be read as a number ({error})") from error
 
 
 def _big_int(number: int) -> float | str:
@@ -106,7 +111,8 @@ def step_number(step: object) -> int | None:
     if step is None:
         return None
     number = metric_number("step", step)
-    if isinstance(number, float) and number.is_integer():
+    # The least step is left out: a larger int below it was rounded to it.
+    if isinstance(number, float) and number.is_integer() and number > -_INT64:
         number = int(number)
     if not isinstance(number, int) or not -_INT64 <= number < _INT64:
         raise BadValueError("step", type(step).__name__, "a step is a whole number of at most 64 bits")
@@ -115,11 +121,12 @@ def step_number(step: object) -> int | None:
 
 def text(value: str) -> str:
     """Return *value* with halves of surrogate pairs written as ``\\udc80``, for UTF-8 has none."""
+    plain = str.__str__(value)  # of a subclass (numpy has one), which neither JSON library takes everywhere
     try:
-        value.encode()
+        plain.encode()
     except UnicodeEncodeError:
-        return value.encode(errors="backslashreplace").decode()
-    return value
+        return plain.encode(errors="backslashreplace").decode()
+    return plain
 
 
 def key_text(key: object) -> str:
@@ -135,7 +142,8 @@ def as_mapping(value: object) -> Mapping[object, object] | None:
     """Return the named parts of a mapping, dataclass, struct, namespace or pydantic model, else None."""
     if isinstance(value, Mapping):
         return value
-    if isinstance(value, Namespace):
+    argparse = sys.modules.get("argparse")  # who has a namespace has imported it; we need not, at every start
+    if argparse is not None and isinstance(value, argparse.Namespace):
         return cast("Mapping[object, object]", vars(value))
     if isinstance(value, type):
         return None
@@ -160,6 +168,13 @@ def to_json(value: object, *, path: tuple[int, ...] = ()) -> object:
     """
     if value is None or value is True or value is False:
         return value
+    try:
+        return _scalar_or_compound(value, path)
+    except Exception as error:  # a hostile __str__, __iter__ or model_dump must not stop a training run
+        return f"<{type(value).__name__}: {type(error).__name__}>"
+
+
+def _scalar_or_compound(value: object, path: tuple[int, ...]) -> object:
     if isinstance(value, Enum):
         return to_json(value.value, path=path)
     if isinstance(value, str):
@@ -171,10 +186,7 @@ def to_json(value: object, *, path: tuple[int, ...] = ()) -> object:
         )
     if isinstance(value, float):
         return number_on_disk(float(value))
-    try:
-        return _compound(value, path)
-    except Exception as error:  # a hostile __str__, __iter__ or model_dump must not stop a training run
-        return f"<{type(value).__name__}: {type(error).__name__}>"
+    return _compound(value, path)
 
 
 def _compound(value: object, path: tuple[int, ...]) -> object:
@@ -194,7 +206,7 @@ def _compound(value: object, path: tuple[int, ...]) -> object:
             return {key_text(k): to_json(v, path=inside) for k, v in parts.items()}
         items = [to_json(v, path=inside) for v in cast("Iterable[object]", value)]
         return sorted(items, key=_sort_key) if is_set else items
-    return _array(value) if hasattr(value, "tolist") else _other(value)
+    return _array(value, path) if hasattr(value, "tolist") else _other(value)
 
 
 def _bytes(value: bytes) -> str:
@@ -203,13 +215,17 @@ def _bytes(value: bytes) -> str:
     return "base64:" + base64.b64encode(value).decode()
 
 
-def _array(value: object) -> object:
+def _array(value: object, path: tuple[int, ...]) -> object:
     """Return a small array as lists, a large one as its shape and type."""
     shape, dtype = getattr(value, "shape", ()), getattr(value, "dtype", "")
     if math.prod(shape) > MAX_INLINE_ITEMS:
         return f"<{type(value).__name__} shape={tuple(shape)} dtype={dtype}>"
+    if id(value) in path:
+        return "<cycle>"
     inner = value.tolist()  # type: ignore[attr-defined]  # the caller saw it
-    return to_json(inner) if not hasattr(inner, "tolist") else text(_str(value))
+    if hasattr(inner, "tolist"):
+        return text(_str(value))
+    return to_json(inner, path=(*path, id(value)))
 
 
 def _other(value: object) -> str:

@@ -7,6 +7,7 @@ straight into the ring, everything else takes the readable way through `RunRecor
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +36,9 @@ class RunHandle(str):
 
     __slots__ = ("_tracker",)
     _tracker: Tracker
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return (str, (str(self),))  # in another process it is the id and nothing else
 
     def __enter__(self) -> Self:
         return self
@@ -84,6 +88,7 @@ class Tracker:
         if durability is not None:
             self._options = msgspec.structs.replace(self._options, durability=durability)
         self._stack: list[RunRecorder] = []
+        self._starting = threading.Lock()
         self._fast = self._never
 
     # --- runs ---------------------------------------------------------------------------------
@@ -205,10 +210,17 @@ class Tracker:
 
     def _active(self) -> RunRecorder | None:
         """Return the active run, started now if there is none; None if logging is disabled."""
+        if self.settings.is_disabled:
+            return None
         if not self._stack:
-            if self.settings.is_disabled:
-                return None
-            self.start_run()
+            # With a limit: a process that was forked in this moment inherits a lock that nobody releases.
+            is_mine = self._starting.acquire(timeout=10)
+            try:
+                if not self._stack:
+                    self.start_run()
+            finally:
+                if is_mine:
+                    self._starting.release()
         return self._stack[-1]
 
     def end_run(self, status: str = "finished") -> None:

@@ -108,8 +108,9 @@ def _watch_sigterm() -> None:
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGTERM"):
         return
     current = signal.getsignal(signal.SIGTERM)
+    # Once: a handler that the user has put over ours since may call ours, and would call itself through it.
     # None: somebody installed a handler from C, which could not be called from here.
-    if current is _on_sigterm or current is None or current is signal.SIG_IGN:
+    if _previous is not None or current is None or current is signal.SIG_IGN:
         return
     with contextlib.suppress(ValueError):
         _previous = signal.signal(signal.SIGTERM, _on_sigterm)

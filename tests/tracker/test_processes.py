@@ -227,3 +227,49 @@ def test_importing_loads_only_orjson_and_msgspec(tmp_path: Path) -> None:
     """
 
     assert run_job(code, tmp_path)[1].strip() == ""
+
+
+def test_threads_that_log_first_share_one_run(tmp_path: Path) -> None:
+    """When no run was started, the first calls of many threads start one, not many."""
+    run_job(
+        """
+import threading
+from eventlog import create_tracker
+t = create_tracker("local", output_dir="runs", project="p", experiment_name="one")
+barrier = threading.Barrier(16)
+def work(n):
+    barrier.wait()
+    t.log_metrics({f"t{n}": 1}, 1)
+threads = [threading.Thread(target=work, args=(n,)) for n in range(16)]
+[x.start() for x in threads]; [x.join() for x in threads]
+t.end_run()
+""",
+        tmp_path,
+    )
+
+    assert len(view_of(tmp_path / "runs").metrics) == 16
+
+
+def test_a_handler_over_ours_that_calls_ours_is_called_once(tmp_path: Path) -> None:
+    """Chains of SIGTERM handlers end, also when another run is started after the user's was installed."""
+    job = start_job(
+        START
+        + """
+ours = signal.getsignal(signal.SIGTERM)
+def mine(number, frame):
+    print("mine", flush=True)
+    ours(number, frame)
+signal.signal(signal.SIGTERM, mine)
+t.end_run()
+t.start_run("b")
+print("ready", flush=True)
+while True: t.log_metrics({"x": 1}, 1)
+""",
+        tmp_path,
+    )
+    assert job.stdout is not None
+    job.stdout.readline()
+    job.send_signal(signal.SIGTERM)
+    out, _ = job.communicate(timeout=30)
+
+    assert (out, job.returncode) == ("mine\n", -signal.SIGTERM)
