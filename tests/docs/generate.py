@@ -1,0 +1,21 @@
+"""Writes the reference pages that are generated: `python -m tests.docs.generate`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from eventlog.tables import reference_page
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
+PAGES: dict[str, Callable[[], str]] = {"tables.md": reference_page}
+
+
+def main() -> None:
+    """Write every page."""
+    for name, make in PAGES.items():
+        (REFERENCE / name).write_text(make())
+
+
+if __name__ == "__main__":
+    main()
