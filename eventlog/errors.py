@@ -168,7 +168,8 @@ def warn_once(key: str, message: str) -> None:
             return
         _reported.add(key)
     try:
-        warnings.warn(message, EvlogWarning, stacklevel=3)
+        # Explicit: the line of ours that noticed would tell nobody anything.
+        warnings.warn_explicit(message, EvlogWarning, "evlog", 1)
     except EvlogWarning:
         print(f"evlog: {message}", file=sys.stderr)  # noqa: T201 - the only voice left under -W error
 

@@ -104,7 +104,11 @@ def load_payload(run: Path, reference: PayloadRef) -> bytes:
         BadValueError: it is not what was written, or lies outside of the run.
     """
     path = run / PurePosixPath(reference.path)
-    if not path.resolve().is_relative_to(run.resolve()):
+    try:
+        is_inside = path.resolve().is_relative_to(run.resolve())
+    except (ValueError, RuntimeError):  # a NUL byte, a circle of links: logs may come from anybody
+        is_inside = False
+    if not is_inside:
         raise BadValueError(reference.path, "payload", "it lies outside of the run")
     data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != reference.sha256:

@@ -59,6 +59,7 @@ class Chain:
         self._retry_at = 0.0
         self._backoff_s = 0.0
         self._why_memory: str | None = None
+        self._kept: Ring | None = None  # the file ring of a segment that was given up
         self._has_reserve = False
         self._is_closing = False
         self.synced = Place(0, 0, 0)
@@ -192,7 +193,13 @@ class Chain:
             return
         self._sync_segment(self._segment)
         self.synced = place
+        self._remove_kept()
         self._stream.release(place.position)
+
+    def _remove_kept(self) -> None:
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.remove(self._system)
 
     def _sync_segment(self, segment: SegmentWriter) -> None:
         try:
@@ -279,6 +286,7 @@ class Chain:
             return False
         if self._stream.ring is not None:
             self._stream.ring.remove(self._system)
+        self._remove_kept()
         self._release_reserve()
         return True
 
@@ -286,8 +294,9 @@ class Chain:
         """Let go of descriptors and mapping without writing: in a forked child, or when closing failed."""
         if self._segment is not None:
             self._segment.abandon()
-        if self._stream.ring is not None:
-            self._stream.ring.abandon()
+        for ring in (self._stream.ring, self._kept):
+            if ring is not None:
+                ring.abandon()
 
     # --- when the disk fails ------------------------------------------------------------
 
@@ -330,8 +339,13 @@ class Chain:
                 return
             lines = old.get(self.synced.position, place.position - self.synced.position)
             self._begin_again(lines, place)
-        # Only now: until the new ring held everything, the old one was the only copy.
-        old.remove(self._system)
+        # Only now: until the new ring held everything, the old one was the only copy. It stays the only
+        # one that survives SIGKILL if the new one could not be a file.
+        new = self._stream.ring
+        if old.path is not None and new is not None and new.path is None and self._kept is None:
+            self._kept = old
+        else:
+            old.remove(self._system)
         self._back_off(error)
 
     def _begin_again(self, lines: bytes, place: Place) -> None:

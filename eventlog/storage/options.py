@@ -34,7 +34,7 @@ class WriterOptions(msgspec.Struct, frozen=True, kw_only=True):
     sync_interval_s: float = 1.0
     max_block_s: float = 0.1
     sync_timeout_s: float = 30.0
-    close_timeout_s: float = 30.0
+    close_timeout_s: float = 10.0
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):

@@ -175,6 +175,7 @@ class _Found:
         self.seed = 0
         self.expected: int | None = None
         self.last_line = b""
+        self._is_over = False
         for name in list_segments(log_dir).get(ring.writer, []):
             self._look_at(log_dir, name, is_base=ring.segment <= name.segment < below)
 
@@ -194,7 +195,9 @@ class _Found:
             crc=reader.crc if reader.verified_end else NO_CRC,
             size_bytes=reader.verified_end,
         )
-        if is_base:
+        if header.origin == "rewrite" and name.segment > self.ring.segment:
+            self._is_over = True  # from here on the stream lay in another ring
+        if is_base and not self._is_over:
             self.header = header
             self.position = header.stream_offset + reader.verified_end
             self.seed = 0 if reader.seal is not None else int(reader.crc, 16)

@@ -57,6 +57,7 @@ class Stream:
         self._state: tuple[int, int, int] | None = (0, 0, 0)
         self._mark = -1  # beyond it an append takes the slow path: to open, to wake, to wait
         self._released = 0
+        self._is_stuck = False
         self._deferred: deque[tuple[bytes, str]] = deque()
         self._dropped: dict[str, int] = {}
         self._dropped_from = self._dropped_to = 0
@@ -127,9 +128,11 @@ class Stream:
                     return place
                 if deadline is None:
                     deadline = time.monotonic() + max_block_s
-                left = deadline - time.monotonic()
+                left = 0.0 if self._is_stuck else deadline - time.monotonic()
                 self.notify_flusher()
                 if self.is_closed or left <= 0 or not self._room.wait(left):
+                    # One wait in vain is enough: until the disk moves, later calls do not wait at all.
+                    self._is_stuck = True
                     self.count_dropped(kind, "the run has ended" if self.is_closed else "the ring was full")
                     return None
 
@@ -229,6 +232,7 @@ class Stream:
         """Let the bytes before *position*, which are synced, be written over."""
         with self.lock:
             self._released = position
+            self._is_stuck = False
             self._room.notify_all()
 
     def written(self, position: int) -> None:
