@@ -13,7 +13,8 @@ from eventlog.events import AnyEvent
 from eventlog.projections import RunFold, RunView
 from eventlog.storage.cursor import Checkpoint
 from eventlog.storage.layout import log_directory
-from eventlog.storage.reader import Policy, RunReader, SegmentReport
+from eventlog.storage.merge import RunReader
+from eventlog.storage.reader import Policy, SegmentReport
 from eventlog.storage.repair import is_alive, recover_run
 
 _BULK = (b',"type":"metrics",', b',"type":"system",', b',"type":"console",', b',"type":"sample",')

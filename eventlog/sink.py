@@ -15,7 +15,7 @@ import msgspec
 
 from eventlog.events import AnyEvent
 from eventlog.storage.cursor import Checkpoint
-from eventlog.storage.reader import Slice
+from eventlog.storage.merge import Slice
 
 
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ from eventlog.replay import alive_writers, open_run
 from eventlog.sink import Batch, RunInfo, RunStatus, Sink
 from eventlog.storage.cursor import Checkpoint, Cursor, load_checkpoint, save_checkpoint
 from eventlog.storage.layout import STATE_DIRECTORY
-from eventlog.storage.reader import RunReader, Slice
+from eventlog.storage.merge import RunReader, Slice
 
 BATCH_EVENTS = 20_000
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from eventlog.replay import alive_writers
 from eventlog.storage.layout import is_network_file_system, log_directory
-from eventlog.storage.reader import RunReader, Slice
+from eventlog.storage.merge import RunReader, Slice
 from eventlog.storage.repair import recover_run
 
 POLL_S = 0.025

@@ -13,11 +13,12 @@ import msgspec
 
 from eventlog.codec import encode_line
 from eventlog.events import FORMAT, AnyEvent, Event, Metrics, Previous, SegmentOpened, SegmentSealed
+from eventlog.storage.block import Finding
 from eventlog.storage.buffer import LogBuffer
 from eventlog.storage.layout import SegmentName, log_directory
+from eventlog.storage.merge import RunReader
 from eventlog.storage.options import WriterOptions
-from eventlog.storage.reader import Policy, RunReader, SegmentReport
-from eventlog.storage.segment import Finding
+from eventlog.storage.reader import Policy, SegmentReport
 from eventlog.storage.system import SYSTEM, System
 
 WRITER_A = "r0-01KAHCZG000000000000000A00"

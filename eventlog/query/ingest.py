@@ -20,8 +20,8 @@ from eventlog.codec import decode_lines
 from eventlog.projections import RunFold, RunView
 from eventlog.replay import alive_writers, open_run
 from eventlog.storage.layout import RunPath
-from eventlog.storage.reader import RunReader
-from eventlog.storage.segment import Finding
+from eventlog.storage.merge import RunReader
+from eventlog.storage.block import Finding
 from eventlog.tables import TABLES, Table
 from eventlog.values import number_on_disk
 

@@ -1,29 +1,27 @@
-"""Reads a run: the segments of each writer in order, and the writers merged into one stream.
+"""Reads one writer: its segments in order, each event once.
 
-Segments of one writer are joined by (writer, seq): what a rewritten or recovered segment repeats is
-dropped, what the next header or the seal says is missing is reported. Writers are merged by the time of
-their events and then by writer id, each writer in its own order: the same files give the same stream.
+Segments are joined by seq: what a rewritten or recovered segment repeats is dropped, what the next
+header, the seal or a cursor says is missing is reported.
 
 Not safe for concurrent use; any number of readers may read one run, also while it is written.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 
-from eventlog.errors import BadValueError, CorruptSegmentError
-from eventlog.events import AnyEvent, Metrics, SegmentOpened
+from eventlog.errors import CorruptSegmentError
+from eventlog.events import SegmentOpened
 from eventlog.ids import writer_rank
-from eventlog.storage.artifacts import resolve
-from eventlog.storage.cursor import Checkpoint, Cursor
-from eventlog.storage.layout import SegmentName, list_segments, log_directory
-from eventlog.storage.segment import Block, Finding, Problem, SegmentReader
+from eventlog.storage.block import Block, Finding, Problem
+from eventlog.storage.cursor import Cursor
+from eventlog.storage.layout import SegmentName, list_segments
+from eventlog.storage.segment import SegmentReader
 
 Policy = Literal["strict", "prefix", "salvage"]
 """``strict`` raises at anything that is not whole, ``prefix`` ends a writer at its first damage,
@@ -56,21 +54,6 @@ class SegmentReport(msgspec.Struct, frozen=True, kw_only=True):
     findings: list[Finding]
 
 
-class Slice(NamedTuple):
-    """Consecutive events of one writer in the merged stream: a part of *block*."""
-
-    writer: str
-    rank: int
-    events: list[AnyEvent]
-    block: Block
-    stop: int
-
-    @property
-    def cursor(self) -> Cursor:
-        """Return the place after the last event."""
-        return self.block.cursor_after(self.stop)
-
-
 class WriterReader:
     """All segments of one writer, in order, each event once.
 
@@ -95,6 +78,7 @@ class WriterReader:
         self.next_seq = 0 if start is None else start.seq
         self.findings: list[Finding] = []
         self._start = start
+        self._start_is_gone = False
         self._waits_on_nul = waits_on_nul
         self._readers: dict[int, SegmentReader] = {}
         self._events: dict[int, int] = {}
@@ -112,6 +96,7 @@ class WriterReader:
         """
         if segments is None:
             segments = list_segments(self.log_dir).get(self.writer, [])
+        self._check_start(segments)
         for position, name in enumerate(segments):
             if self._stopped or (self._start is not None and name.segment < self._start.segment):
                 continue
@@ -121,6 +106,23 @@ class WriterReader:
             if reader is None:
                 reader = self._open(name)
             yield from self._read(reader)
+
+    def _check_start(self, segments: list[SegmentName]) -> None:
+        """Report, once, that the segment is gone in which the cursor stands."""
+        start = self._start
+        if start is None or self._start_is_gone or any(n.segment == start.segment for n in segments):
+            return
+        self._start_is_gone = True
+        self._note(
+            Finding(
+                problem=Problem.CUT,
+                writer=self.writer,
+                segment=start.segment,
+                start=0,
+                end=start.offset,
+                detail="the segment is gone that a checkpoint says was read",
+            )
+        )
 
     def _open(self, name: SegmentName) -> SegmentReader:
         reader = SegmentReader(name.path(self.log_dir), name, waits_on_nul=self._waits_on_nul)
@@ -296,118 +298,3 @@ def _state(findings: list[Finding], *, is_growing: bool) -> State:
         if any(f.problem is problem for f in findings):
             return State(problem.value)
     return State.GROWING if is_growing else State.COMPLETE
-
-
-class RunReader:
-    """A run's writers, merged.
-
-    Attributes:
-        checkpoint: the place after everything that was yielded.
-    """
-
-    def __init__(
-        self,
-        run: Path,
-        *,
-        start: Checkpoint | None = None,
-        policy: Policy = "salvage",
-        waits_on_nul: bool = False,
-    ) -> None:
-        self.run, self.policy = run, policy
-        self.writers: dict[str, WriterReader] = {}
-        self._log_dir = log_directory(run)
-        self._start: Mapping[str, Cursor] = start.cursors if start else {}
-        self._waits_on_nul = waits_on_nul
-
-    def slices(self) -> Iterator[Slice]:
-        """Yield what is new since the last call, merged over the writers.
-
-        Raises:
-            CorruptSegmentError: under ``strict``, at the first thing that is wrong.
-            OSError: a segment cannot be read.
-        """
-        streams = [
-            _WriterStream(self.run, self.writer(writer), segments)
-            for writer, segments in list_segments(self._log_dir).items()
-        ]
-        yield from _merge([stream for stream in streams if stream.advance()])
-
-    def known_writers(self) -> list[str]:
-        """Return the writers that have segments, sorted."""
-        return list(list_segments(self._log_dir))
-
-    def writer(self, writer: str) -> WriterReader:
-        """Return the reader of one writer, which goes on where it was."""
-        if writer not in self.writers:
-            self.writers[writer] = WriterReader(
-                self._log_dir,
-                writer,
-                start=self._start.get(writer),
-                policy=self.policy,
-                waits_on_nul=self._waits_on_nul,
-            )
-        return self.writers[writer]
-
-    @property
-    def findings(self) -> list[Finding]:
-        """Return everything wrong so far, by writer."""
-        return [finding for writer in sorted(self.writers) for finding in self.writers[writer].findings]
-
-
-class _WriterStream:
-    """The blocks of one writer, decoded one at a time, with a place in the current one."""
-
-    def __init__(self, run: Path, reader: WriterReader, segments: list[SegmentName]) -> None:
-        self.writer, self.rank = reader.writer, reader.rank
-        self.events: list[AnyEvent] = []
-        self.block: Block | None = None
-        self.at = 0
-        self._run, self._reader = run, reader
-        self._blocks = reader.blocks(segments)
-
-    def advance(self) -> bool:
-        """Make sure that there is a next event; tell whether there is one."""
-        while self.at >= len(self.events):
-            block = next(self._blocks, None)
-            if block is None:
-                return False
-            events = block.events()
-            if any(type(event) is not Metrics for event in events):
-                events = [self._resolved(event, block) for event in events]
-            self.block, self.events, self.at = block, events, 0
-        return True
-
-    def _resolved(self, event: AnyEvent, block: Block) -> AnyEvent:
-        """Return *event* with its payload; one whose payload is lost stays, and is reported."""
-        try:
-            return resolve(self._run, event)
-        except (OSError, BadValueError, msgspec.MsgspecError) as error:
-            self._reader.note_payload(block, event.seq, str(error))
-            return event
-
-    @property
-    def key(self) -> tuple[int, str]:
-        return (self.events[self.at].ts, self.writer)
-
-    def take_until(self, limit: tuple[int, str] | None) -> Slice:
-        """Return the events from here on that come before *limit*, at least one."""
-        assert self.block is not None
-        begin, end, events, writer = self.at, self.at + 1, self.events, self.writer
-        if limit is None:
-            end = len(events)
-        else:
-            while end < len(events) and (events[end].ts, writer) < limit:
-                end += 1
-        self.at = end
-        part = events if begin == 0 and end == len(events) else events[begin:end]
-        return Slice(writer, self.rank, part, self.block, end)
-
-
-def _merge(streams: list[_WriterStream]) -> Iterator[Slice]:
-    heap = [(stream.key, stream) for stream in streams]
-    heapq.heapify(heap)
-    while heap:
-        _, stream = heapq.heappop(heap)
-        yield stream.take_until(heap[0][0] if heap else None)
-        if stream.advance():
-            heapq.heappush(heap, (stream.key, stream))

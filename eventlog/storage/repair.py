@@ -21,7 +21,14 @@ from eventlog.codec import SUFFIX_BYTES as _SUFFIX
 from eventlog.codec import body_of, close_line, decode, encode_fields, seq_of, verifies
 from eventlog.events import Previous, SegmentOpened, SegmentSealed
 from eventlog.storage.cursor import NO_CRC
-from eventlog.storage.layout import SegmentName, list_rings, list_segments, log_directory, reserve_path
+from eventlog.storage.layout import (
+    SegmentName,
+    list_names,
+    list_rings,
+    list_segments,
+    log_directory,
+    reserve_path,
+)
 from eventlog.storage.ring import lock_file
 from eventlog.storage.segment import SegmentReader
 from eventlog.storage.system import SYSTEM, System, host_name, write_all
@@ -101,7 +108,24 @@ def recover_run(run: Path, *, system: System = SYSTEM) -> list[Recovery]:
                 recovery = Recovery(writer, 0, None, f"{name.ring_path(log_dir)}: {error.strerror or error}")
             if recovery is not None:
                 done.append(recovery)
+    _remove_reserves(log_dir, system)
     return done
+
+
+def _remove_reserves(log_dir: Path, system: System) -> None:
+    """Remove the reserve files of dead writers whose ring was memory."""
+    segments, rings = list_segments(log_dir), list_rings(log_dir)
+    for name in list_names(log_dir):
+        writer, _, kind = name.partition(".")
+        if kind != "reserve" or writer in rings or writer not in segments:
+            continue
+        with contextlib.suppress(OSError):
+            newest = segments[writer][-1]
+            reader = SegmentReader(newest.path(log_dir), newest)
+            for _block in reader.read():
+                pass
+            if not is_alive(log_dir, writer, reader.header, is_sealed=reader.seal is not None):
+                system.unlink(log_dir / name)
 
 
 def _recover_ring(

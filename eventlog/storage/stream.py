@@ -238,7 +238,7 @@ class Stream:
     def written(self, position: int) -> None:
         """Wake the flusher again when a quarter of the ring waits beyond *position*."""
         with self.lock:
-            if not self._dropped:
+            if not self._dropped and not self.is_closed:
                 self._mark = min(position + self._size // 4, self._metrics_limit())
 
     def notify_flusher(self) -> None:

@@ -26,8 +26,8 @@ from typing import NamedTuple
 
 from eventlog.events import AnyEvent, Metrics, Note, RunStarted
 from eventlog.storage.buffer import LogBuffer
+from eventlog.storage.merge import RunReader
 from eventlog.storage.options import WriterOptions
-from eventlog.storage.reader import RunReader
 from eventlog.storage.repair import recover_run
 
 LONGEST_LIFE_S = 0.06

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from eventlog.events import FORMAT, KNOWN, AnyEvent, UnknownEvent
-from eventlog.storage.reader import RunReader
+from eventlog.storage.merge import RunReader
 
 GOLDEN = Path(__file__).parent
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventlog.events import AnyEvent, Event
-from eventlog.storage.reader import RunReader
+from eventlog.storage.merge import RunReader
 from tests.logs import START_TS, WRITER_A, WRITER_B, LogMaker, ReadBack, metrics, put, read_back
 from tests.strategies import run_events
 

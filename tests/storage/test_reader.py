@@ -10,10 +10,11 @@ import pytest
 from eventlog.codec import encode_line
 from eventlog.errors import CorruptSegmentError
 from eventlog.events import Event, Metrics, Note, SegmentOpened
+from eventlog.storage.block import Problem
 from eventlog.storage.cursor import Checkpoint, Cursor
 from eventlog.storage.layout import log_directory
-from eventlog.storage.reader import RunReader
-from eventlog.storage.segment import Problem
+from eventlog.storage.merge import RunReader
+from eventlog.storage.reader import WriterReader
 from tests.logs import START_TS, WRITER_A, WRITER_B, LogMaker, metrics, put, read_back
 
 
@@ -409,3 +410,13 @@ def test_reader_passes_over_names_that_are_not_segments(tmp_path: Path) -> None:
 
     assert read.is_clean
     assert [type(event) for event in read.events] == [Metrics] * 4
+
+
+def test_a_cursor_in_a_segment_that_is_gone_is_reported(tmp_path: Path) -> None:
+    """What a checkpoint says was read, and is not there any more, is a finding and no silence."""
+    cursor = Cursor(segment=2, offset=100, seq=7, crc="00000000")
+    reader = WriterReader(tmp_path, WRITER_A, start=cursor)
+
+    assert list(reader.blocks()) == []
+    assert list(reader.blocks()) == []
+    assert [(finding.problem, finding.segment) for finding in reader.findings] == [(Problem.CUT, 2)]

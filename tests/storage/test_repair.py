@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from eventlog.events import Metrics, RunStarted, SegmentOpened
+from eventlog.codec import close_line
+from eventlog.events import Metrics, Params, RunStarted, SegmentOpened
 from eventlog.storage.buffer import LogBuffer
-from eventlog.storage.layout import log_directory
+from eventlog.storage.layout import log_directory, reserve_path
+from eventlog.storage.merge import RunReader
 from eventlog.storage.options import WriterOptions
-from eventlog.storage.reader import RunReader
 from eventlog.storage.repair import Recovery, is_alive, recover_run
 from tests.faults import Killed, KilledAfter, WatchedSystem, failing, killed_at
 from tests.logs import MANUAL, die, headers, metrics, names, open_buffer, put, read_back
@@ -252,3 +255,25 @@ def test_recovered_run_can_be_resumed(tmp_path: Path) -> None:
     buffer.close()
 
     assert read_back(tmp_path).steps == list(range(25))
+
+
+def test_the_reserve_of_a_dead_writer_without_a_ring_goes(tmp_path: Path) -> None:
+    """A writer whose ring was memory leaves no file behind once somebody has looked."""
+    options = msgspec.structs.replace(MANUAL, ring="memory")
+    buffer = open_buffer(tmp_path, options=options)
+    buffer.append(Params(data={"a": 1}))
+    assert names(tmp_path, ".reserve")
+    recover_run(tmp_path)
+    assert names(tmp_path, ".reserve")
+
+    (segment,) = log_directory(tmp_path).glob("*.jsonl")
+    pid = b'"pid":%d,' % os.getpid()
+    line = segment.read_bytes().split(b"\n")[0]
+    dead, _ = close_line(line[:-18].replace(pid, b'"pid":999999999,'), 0)
+    buffer.close()
+    segment.chmod(0o644)
+    segment.write_bytes(dead)
+    reserve_path(log_directory(tmp_path), segment.name.split(".")[0]).touch()
+    recover_run(tmp_path)
+
+    assert not names(tmp_path, ".reserve")

@@ -313,3 +313,13 @@ def test_header_says_where_unsynced_events_lie(tmp_path: Path) -> None:
 def _no_preallocation(call: object) -> None:
     if getattr(call, "name", "") == "preallocate":
         raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_call_that_comes_after_the_end_is_refused(tmp_path: Path) -> None:
+    """The ring is gone then; the fast way notices instead of meeting it."""
+    buffer = open_buffer(tmp_path, options=WriterOptions())
+    buffer.append(Note(text="begin"))
+    buffer.close()
+
+    assert buffer.stream.append_metrics(1, b'{"x":1}') is False
+    assert buffer.append(Note(text="late")) is False

@@ -270,6 +270,6 @@ while True: t.log_metrics({"x": 1}, 1)
     assert job.stdout is not None
     job.stdout.readline()
     job.send_signal(signal.SIGTERM)
-    out, _ = job.communicate(timeout=30)
+    out, err = job.communicate(timeout=30)
 
-    assert (out, job.returncode) == ("mine\n", -signal.SIGTERM)
+    assert (out, job.returncode) == ("mine\n", -signal.SIGTERM), err
