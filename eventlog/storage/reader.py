@@ -238,27 +238,42 @@ class WriterReader:
         Args:
             is_alive: whether the writer may still write; then what is incomplete at the end is growing.
         """
-        result = []
-        numbers = sorted(self._readers)
-        for number in numbers:
-            reader = self._readers[number]
-            is_last = number == numbers[-1]
-            tail = self._tail(reader, is_alive=is_alive and is_last)
-            findings = [f for f in self.findings if f.segment == number] + ([tail] if tail else [])
-            result.append(
-                SegmentReport(
-                    writer=self.writer,
-                    segment=number,
-                    path=reader.path,
-                    state=_state(findings, is_growing=is_alive and is_last and reader.seal is None),
-                    is_sealed=reader.seal is not None,
-                    is_verified=reader.is_verified,
-                    events=self._events[number],
-                    size_bytes=reader.size_bytes,
-                    findings=findings,
-                )
-            )
-        return result
+        last = max(self._readers, default=0)
+        missing = {f.segment for f in self.findings} - self._readers.keys()
+        return [self._report_missing(number) for number in sorted(missing)] + [
+            self._report(number, self._readers[number], is_alive=is_alive and number == last)
+            for number in sorted(self._readers)
+        ]
+
+    def _report(self, number: int, reader: SegmentReader, *, is_alive: bool) -> SegmentReport:
+        tail = self._tail(reader, is_alive=is_alive)
+        findings = [f for f in self.findings if f.segment == number] + ([tail] if tail else [])
+        return SegmentReport(
+            writer=self.writer,
+            segment=number,
+            path=reader.path,
+            state=_state(findings, is_growing=is_alive and reader.seal is None),
+            is_sealed=reader.seal is not None,
+            is_verified=reader.is_verified,
+            events=self._events[number],
+            size_bytes=reader.size_bytes,
+            findings=findings,
+        )
+
+    def _report_missing(self, number: int) -> SegmentReport:
+        """Return the report of a segment that is not there, but that a later one or a cursor names."""
+        findings = [f for f in self.findings if f.segment == number]
+        return SegmentReport(
+            writer=self.writer,
+            segment=number,
+            path=SegmentName(self.writer, number).path(self.log_dir),
+            state=_state(findings, is_growing=False),
+            is_sealed=False,
+            is_verified=False,
+            events=0,
+            size_bytes=0,
+            findings=findings,
+        )
 
     def _tail(self, reader: SegmentReader, *, is_alive: bool) -> Finding | None:
         """Return what is wrong with the end of a segment: torn, or damaged."""

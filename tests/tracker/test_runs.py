@@ -275,3 +275,25 @@ def test_a_failing_sink_costs_a_warning(tmp_path: Path) -> None:
 
     with pytest.warns(EvlogWarning, match="evlog sync"):
         tracker.end_run()
+
+
+def test_the_first_run_joins_the_surrounding_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under `evlog run` the script's own root, project and name do not matter, for its first run."""
+    outer = tracker_at(tmp_path / "outer")
+    outer.start_run("job")
+    monkeypatch.setenv("EVLOG_DIR", str(tmp_path / "outer"))
+    monkeypatch.setenv("EVLOG_PROJECT", "p")
+    monkeypatch.setenv("EVLOG_RUN_ID", "job")
+    inner = create_tracker("local", output_dir=tmp_path / "inner", project="mine")
+
+    assert inner.start_run("first") == "job"
+    inner.log_metrics({"x": 1}, 1)
+    inner.end_run()
+    assert inner.start_run("second") == "second"
+    inner.end_run()
+    assert view(tmp_path / "outer" / "p" / "job").status == "running"
+    outer.end_run()
+
+    seen = view(tmp_path / "outer" / "p" / "job")
+    assert (seen.status, seen.metrics["x"].last) == ("finished", 1)
+    assert (tmp_path / "inner" / "mine" / "second" / "log").is_dir()

@@ -1,0 +1,244 @@
+"""The life of a tracker's runs: where they begin, how they nest, and how they end."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from eventlog import events as ev
+from eventlog.errors import TrackerStateError
+from eventlog.settings import Settings, from_environment
+from eventlog.storage.buffer import LogBuffer
+from eventlog.storage.options import Durability, WriterOptions
+from eventlog.tracker import finishing, lifecycle
+from eventlog.tracker.config import TrackingConfig, tag_mapping
+from eventlog.tracker.naming import Placed, default_run_id, place_run
+from eventlog.tracker.recording import RunRecorder
+from eventlog.values import text
+
+
+class RunHandle(str):
+    """The id of a run that was started; as a context manager it ends that run."""
+
+    __slots__ = ("_tracker",)
+    _tracker: Runs
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return (str, (str(self),))  # in another process it is the id and nothing else
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._tracker.end_with(error, run_id=self)
+
+
+class Runs:
+    """The runs of one tracker, the active one on top of those that it is nested in.
+
+    Attributes:
+        config: project, experiment, tags and notes of the runs.
+        backends: names of the sinks that get each run at its end.
+        root: directory of all projects.
+    """
+
+    def __init__(
+        self,
+        backends: Sequence[str] = ("local",),
+        config: TrackingConfig | None = None,
+        *,
+        output_dir: str | Path | None = None,
+        durability: Durability | None = None,
+        rank: int | None = None,
+        strict: bool = False,
+        resume: bool = False,
+        writer: WriterOptions | None = None,
+    ) -> None:
+        self.config = config or TrackingConfig()
+        self.backends = tuple(backends)
+        self.settings: Settings = from_environment()
+        self.root = Path(output_dir) if output_dir is not None else self.settings.root
+        self.rank = self.settings.rank if rank is None else rank
+        self.strict, self.resume = strict, resume
+        self._options = writer or WriterOptions()
+        if durability is not None:
+            self._options = msgspec.structs.replace(self._options, durability=durability)
+        self._stack: list[RunRecorder] = []
+        self._starting = threading.Lock()
+        self._has_joined = False
+        self._fast = self._never
+
+    # --- runs ---------------------------------------------------------------------------------
+
+    @property
+    def project(self) -> str:
+        """Return the project of the runs that this tracker starts."""
+        return self.config.project or self.settings.project
+
+    @property
+    def run_id(self) -> str | None:
+        """Return the id of the active run, or None."""
+        return self._stack[-1].run_id if self._stack else None
+
+    @property
+    def run_dir(self) -> Path | None:
+        """Return the directory of the active run, or None."""
+        return self._stack[-1].path if self._stack else None
+
+    def start_run(
+        self,
+        run_name: str | None = None,
+        run_id: str | None = None,
+        nested: bool = False,
+        *,
+        resume: bool | None = None,
+    ) -> RunHandle:
+        """Start a run and return its id, which is also a context manager that ends it.
+
+        The directory is named by *run_id*, else *run_name*, else the experiment, else the time; one that
+        exists gets a numeric suffix. Under ``evlog run`` the first run of a process joins that run.
+
+        Args:
+            nested: inside of the active run, which becomes the parent.
+            resume: go on with the run of this id; default as the tracker was told.
+
+        Raises:
+            TrackerStateError: a run is active and *nested* is False.
+            InvalidNameError: the id cannot be a directory's name.
+            RunNotFoundError: *resume*, and there is no such run.
+        """
+        if self._stack and not nested:
+            raise TrackerStateError(
+                f"run {self.run_id!r} is active. End it with end_run(), or pass nested=True."
+            )
+        name = run_name or self.config.experiment_name or run_id or default_run_id()
+        if self.settings.is_disabled:
+            return self._handle(run_id or name)
+        resume = self.resume if resume is None else resume
+        placed = self._place(run_id, name, resume=resume)
+        recorder = self._recorder(placed.path)
+        if placed.is_new:
+            self._log_start(recorder, name, self.run_id)
+        else:
+            finishing.recover_and_learn(recorder)
+            recorder.add(ev.RunResumed(reason="resumed" if resume else "joined"))
+        self._push(recorder)
+        if self.config.log_code:
+            finishing.log_code(recorder)
+        return self._handle(recorder.run_id)
+
+    def _place(self, run_id: str | None, name: str, *, resume: bool) -> Placed:
+        """Return the run's directory: for the first run that of a surrounding ``evlog run``, if any."""
+        surrounding = self.settings.run_id
+        if surrounding is not None and run_id is None and not self._has_joined:
+            self._has_joined = True
+            root, project = self.settings.root, self.settings.project
+            return place_run(root, project, surrounding, resume=False, joins=True, rank=self.rank)
+        return place_run(self.root, self.project, run_id or name, resume=resume, joins=False, rank=self.rank)
+
+    def _recorder(self, path: Path) -> RunRecorder:
+        buffer = LogBuffer(
+            path,
+            run_id=path.name,
+            project=path.parent.name,
+            rank=self.rank,
+            options=self._options,
+            strict=self.strict,
+        )
+        return RunRecorder(path, buffer, strict=self.strict)
+
+    def _log_start(self, recorder: RunRecorder, name: str, parent: str | None) -> None:
+        recorder.add(
+            ev.RunStarted(
+                name=text(name),
+                experiment=self.config.experiment_name,
+                parent_run_id=parent,
+                tags=tag_mapping(self.config.tags),
+                notes=self.config.notes,
+            )
+        )
+        recorder.add(
+            ev.Context(
+                kind="command",
+                data={"argv": [text(a) for a in sys.argv], "python": sys.version.split()[0]},
+            )
+        )
+
+    def _handle(self, run_id: str) -> RunHandle:
+        handle = RunHandle(run_id)
+        handle._tracker = self
+        return handle
+
+    def _push(self, recorder: RunRecorder) -> None:
+        self._stack.append(recorder)
+        lifecycle.watch(recorder)
+        self._choose_fast_way()
+
+    def _choose_fast_way(self) -> None:
+        if self._stack and self._options.durability == "buffered":
+            self._fast = self._stack[-1].buffer.stream.append_metrics
+        elif self._stack:
+            self._fast = self._stack[-1].buffer.append_metrics_synced
+        else:
+            self._fast = self._never
+
+    def _never(self, step: int, data: bytes) -> bool:  # noqa: ARG002 - the shape of the fast way
+        return False
+
+    def _active(self) -> RunRecorder | None:
+        """Return the active run, started now if there is none; None if logging is disabled."""
+        if self.settings.is_disabled:
+            return None
+        if not self._stack:
+            # With a limit: a process that was forked in this moment inherits a lock that nobody releases.
+            is_mine = self._starting.acquire(timeout=10)
+            try:
+                if not self._stack:
+                    self.start_run()
+            finally:
+                if is_mine:
+                    self._starting.release()
+        return self._stack[-1]
+
+    def end_run(self, status: str = "finished") -> None:
+        """End the active run, close its log and let the sinks materialize it; without a run do nothing."""
+        if self._stack:
+            self._end(status, None)
+
+    def end_with(self, error: BaseException | None, *, run_id: str | None = None) -> None:
+        """End the active run as *error*, which left its block, says: finished, failed or killed.
+
+        Args:
+            run_id: end only if this run is active, or was left open below the active one.
+        """
+        while self._stack and (run_id is None or any(r.run_id == run_id for r in self._stack)):
+            is_last = run_id is None or self._stack[-1].run_id == run_id
+            status, info = finishing.verdict(error)
+            self._end(status, info)
+            if is_last:
+                return
+
+    def _end(self, status: str, error: ev.ErrorInfo | None) -> None:
+        recorder = self._stack.pop()
+        self._choose_fast_way()
+        lifecycle.forget(recorder)
+        recorder.end(text(status), error)
+        if self.rank == 0:
+            finishing.materialize(recorder, self.backends, strict=self.strict)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        while self._stack:
+            self.end_with(error)
