@@ -1,0 +1,166 @@
+"""``evlog run``: run any command as a run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from eventlog import events as ev
+from eventlog.cli import render
+from eventlog.cli.deliver import check_sinks, complete_sink, deliver_run
+from eventlog.cli.options import DEFAULT_ROOT, Root
+from eventlog.storage.layout import RunPath
+
+if TYPE_CHECKING:
+    from eventlog.cli.child import Outcome
+    from eventlog.tracker.recording import RunRecorder
+
+
+def run(
+    command: Annotated[list[str], typer.Argument(metavar="COMMAND [ARG]...", help="What to run.")],
+    track: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SINK",
+            autocompletion=complete_sink,
+            help="Where the run goes when it has ended; repeatable, default local.",
+        ),
+    ] = None,
+    project: Annotated[
+        str | None,
+        typer.Option(
+            "--track-project",
+            "--project",
+            envvar="EVLOG_PROJECT",
+            metavar="NAME",
+            help="Project; default 'default'.",
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name and id of the run; default the time.")
+    ] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(metavar="NAME[=VALUE]", help="Label of the run; repeatable.")
+    ] = None,
+    console: Annotated[
+        bool,
+        typer.Option(
+            "--console/--no-console",
+            help="Log what the command prints. Without, it has the terminal for itself.",
+        ),
+    ] = True,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Run a command as a run: its output, its end, and what it logs.
+
+    A tracker that the command creates takes part in this run. Output is passed on unchanged; signals are
+    passed on to the command. The exit code is that of the command, 128+n if signal n ended it, 127 if
+    there is no such command. When the log cannot be written, the command runs all the same.
+    """
+    from eventlog.cli.child import run_command
+    from eventlog.settings import DEFAULT_PROJECT
+
+    sinks = track or ["local"]
+    check_sinks(sinks)
+    recorder = _start(root, project or DEFAULT_PROJECT, name, tag or [], command)
+    environment = dict(os.environ)
+    if console:
+        # Into a pipe Python prints in blocks, which would come late, or never after a kill.
+        environment.setdefault("PYTHONUNBUFFERED", "1")
+    if recorder is not None:
+        environment |= {
+            "EVLOG_DIR": str(root.absolute()),
+            "EVLOG_PROJECT": recorder.project,
+            "EVLOG_RUN_ID": recorder.run_id,
+        }
+    with _ended_anyway(recorder):
+        outcome = run_command(command, environment, recorder if console else None)
+        if recorder is not None:
+            _finish(recorder, outcome, command, sinks)
+    raise typer.Exit(outcome.shell_code)
+
+
+def _start(
+    root: Path, project: str, name: str | None, tags: list[str], command: list[str]
+) -> RunRecorder | None:
+    """Return the recorder of a new run, or None if none can be made."""
+    from eventlog.cli.child import block_signals
+    from eventlog.cli.writing import begin, open_recorder
+    from eventlog.settings import from_environment
+    from eventlog.storage.options import WriterOptions
+    from eventlog.tracker.naming import default_run_id, place_run
+
+    settings = from_environment()
+    if settings.is_disabled:
+        return None
+    wanted = name or default_run_id()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what it says is for those who call it; ours follows
+            placed = place_run(root, project, wanted, resume=False, joins=False, rank=settings.rank)
+    except OSError as error:
+        render.say(f"this run cannot be logged: {error}. The command runs without a log.")
+        return None
+    run = RunPath(project, placed.path.name, placed.path)
+    if name and run.run_id != name:
+        render.say(f"run {name!r} exists; this run is {run.run_id!r}")
+    block_signals()  # before the first thread starts, for threads inherit it
+    # A command that prints faster than the disk writes has to wait, as it would for a slow terminal.
+    recorder = open_recorder(run, rank=settings.rank, options=WriterOptions(max_block_s=5.0))
+    begin(
+        recorder,
+        is_new=placed.is_new,
+        name=wanted,
+        reason="joined",
+        parent=settings.run_id,
+        tags=dict(map(_tag, tags)),
+        argv=command,
+    )
+    return recorder
+
+
+def _tag(word: str) -> tuple[str, str | None]:
+    name, has_value, value = word.partition("=")
+    return name, value if has_value else None
+
+
+@contextlib.contextmanager
+def _ended_anyway(recorder: RunRecorder | None) -> Iterator[None]:
+    """See to it that the run has an end also when we have an error; a second end does nothing."""
+    from eventlog.tracker.finishing import verdict
+
+    try:
+        yield
+    except BaseException as error:
+        if recorder is not None:
+            recorder.end(*verdict(error))
+        raise
+
+
+def _finish(recorder: RunRecorder, outcome: Outcome, command: list[str], sinks: list[str]) -> None:
+    error = None
+    if outcome.status != "finished":
+        how = outcome.signal or f"exit code {outcome.exit_code}"
+        # The end of what it wrote to stderr: of most programs, in any language, that is the traceback.
+        error = ev.ErrorInfo(
+            type="CommandFailed", message=f"{Path(command[0]).name}: {how}", traceback=outcome.last_words
+        )
+    recorder.end(outcome.status, error, outcome.signal, outcome.exit_code)
+    run = RunPath(recorder.project, recorder.run_id, recorder.path)
+    if recorder.buffer.rank == 0:
+        for name in sinks:
+            delivery = deliver_run(run, name)
+            if delivery.result == "failed":
+                render.say(
+                    f"run {run.run_id} is logged, but not yet in {name!r}: {delivery.message}. "
+                    f"Deliver it with: evlog sync {run.path} --to {name}"
+                )
+    if sys.stderr.isatty():
+        render.say(f"run {run.project}/{run.run_id} {outcome.status}")
