@@ -35,6 +35,8 @@ lint: $(VENV)/.test ## style, types, import floors
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --platform darwin --no-warn-unreachable
+	$(BIN)/mypy --platform win32 --no-warn-unreachable
 	$(BIN)/mypy tests benchmarks docs/examples
 	$(BIN)/lint-imports
 

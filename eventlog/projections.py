@@ -182,7 +182,7 @@ class RunFold:
             experiment=started.experiment if started else None,
             status=status,
             started_at=started.ts if started else None,
-            ended_at=end.ts if end else None,
+            ended_at=end.ts if end and status != RUNNING else None,
             parent_run_id=started.parent_run_id if started else None,
             tags=dict(self._tags),
             notes=list(self._notes),

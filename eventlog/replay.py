@@ -75,7 +75,7 @@ def outline(run: Path) -> RunView:
 
 
 def segment_reports(run: Path) -> list[SegmentReport]:
-    """Return the state of every segment of *run*, every line verified, sealed segments hashed."""
+    """Return the state of every segment of *run*, with every line verified."""
     reader = open_run(run)
     for writer in reader.known_writers():
         for _ in reader.writer(writer).blocks():

@@ -2,6 +2,7 @@
 
 Signals are blocked and taken with `sigwaitinfo`, which tells who sent them: what the terminal sends
 (Ctrl-C) reaches the command by itself, for it is in our process group and may use the terminal.
+That is Linux's; elsewhere `plain_child` takes its place.
 """
 
 from __future__ import annotations
@@ -14,38 +15,23 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from eventlog.cli import render
 from eventlog.cli.capture import Capture
+from eventlog.cli.plain_child import NOT_EXECUTABLE, NOT_FOUND, Outcome
 
 if TYPE_CHECKING:
     from eventlog.tracker.recording import RunRecorder
 
-NOT_FOUND, NOT_EXECUTABLE = 127, 126
+# `plain_child` does it elsewhere; this line also tells the type checker.
+assert sys.platform == "linux"
+
 _PASSED_ON = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
 _FROM_KERNEL = 0x80  # SI_KERNEL of Linux: a key on the terminal, not a process
 _NOTE_AFTER_S = 5.0
 
 _outer_mask: set[signal.Signals] | None = None
-
-
-class Outcome(NamedTuple):
-    """How a command ended: by itself with *exit_code*, or by *signal*."""
-
-    exit_code: int | None
-    signal: str | None
-    last_words: str = ""
-
-    @property
-    def status(self) -> str:
-        """Return the status of the run."""
-        return "killed" if self.signal else "failed" if self.exit_code else "finished"
-
-    @property
-    def shell_code(self) -> int:
-        """Return what a shell would report."""
-        return 128 + signal.Signals[self.signal] if self.signal else self.exit_code or 0
 
 
 def _watched() -> set[signal.Signals]:

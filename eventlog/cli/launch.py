@@ -7,7 +7,9 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,7 +21,7 @@ from eventlog.cli.options import DEFAULT_ROOT, Root
 from eventlog.storage.layout import RunPath
 
 if TYPE_CHECKING:
-    from eventlog.cli.child import Outcome
+    from eventlog.cli.plain_child import Outcome
     from eventlog.tracker.recording import RunRecorder
 
 
@@ -64,7 +66,7 @@ def run(
     passed on to the command. The exit code is that of the command, 128+n if signal n ended it, 127 if
     there is no such command. When the log cannot be written, the command runs all the same.
     """
-    from eventlog.cli.child import run_command
+    run_command = _child().run_command
     from eventlog.settings import DEFAULT_PROJECT
 
     sinks = track or ["local"]
@@ -87,11 +89,15 @@ def run(
     raise typer.Exit(outcome.shell_code)
 
 
+def _child() -> ModuleType:
+    """Return the module that runs commands on this platform."""
+    return import_module("eventlog.cli.child" if sys.platform == "linux" else "eventlog.cli.plain_child")
+
+
 def _start(
     root: Path, project: str, name: str | None, tags: list[str], command: list[str]
 ) -> RunRecorder | None:
     """Return the recorder of a new run, or None if none can be made."""
-    from eventlog.cli.child import block_signals
     from eventlog.cli.writing import begin, open_recorder
     from eventlog.settings import from_environment
     from eventlog.storage.options import WriterOptions
@@ -111,7 +117,7 @@ def _start(
     run = RunPath(project, placed.path.name, placed.path)
     if name and run.run_id != name:
         render.say(f"run {name!r} exists; this run is {run.run_id!r}")
-    block_signals()  # before the first thread starts, for threads inherit it
+    _child().block_signals()  # before the first thread starts, for threads inherit it
     # A command that prints faster than the disk writes has to wait, as it would for a slow terminal.
     recorder = open_recorder(run, rank=settings.rank, options=WriterOptions(max_block_s=5.0))
     begin(

@@ -125,7 +125,7 @@ class _Visit:
         is_new = _make(run.path)
         self.is_joined = not is_new and settings.run_id == run.run_id and settings.project == run.project
         # A run that somebody is writing is theirs to end, unless we were told to end it.
-        takes_part = self.is_joined or False
+        takes_part = self.is_joined or (end is None and has_living_writer(run.path))
         self.problems = 0
         self.recorder: RunRecorder = open_recorder(run, rank=settings.rank)
         self._status = str(end) if end else "running" if keep_open else "finished"

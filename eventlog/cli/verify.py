@@ -176,7 +176,9 @@ def _write(checked: list[_Checked]) -> None:
 def _remarks(one: _Checked) -> list[str]:
     lines = [f"{one.recovered} events recovered from killed writers"] if one.recovered else []
     lines += one.problems
-    lines += [f"{finding.writer} segment {finding.segment}: {_finding_text(finding)}" for finding in one.elsewhere]
+    lines += [
+        f"{finding.writer} segment {finding.segment}: {_finding_text(finding)}" for finding in one.elsewhere
+    ]
     for segment in one.segments:
         name = segment.report.path.name
         lines += [f"{name}: {_finding_text(finding)}" for finding in segment.report.findings]

@@ -19,9 +19,9 @@ from eventlog.clock import iso_utc
 from eventlog.codec import decode_lines
 from eventlog.projections import RunFold, RunView
 from eventlog.replay import alive_writers, open_run
+from eventlog.storage.block import Finding
 from eventlog.storage.layout import RunPath
 from eventlog.storage.merge import RunReader
-from eventlog.storage.block import Finding
 from eventlog.tables import TABLES, Table
 from eventlog.values import number_on_disk
 

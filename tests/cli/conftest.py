@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -59,20 +61,37 @@ def evlog(monkeypatch: pytest.MonkeyPatch) -> Evlog:
     return run
 
 
+_started: list[subprocess.Popen[bytes]] = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_running() -> Iterator[None]:
+    """Kill what a failed test has left, with all that it started."""
+    yield
+    while _started:
+        process = _started.pop()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
 def start(
     *args: str,
     env: Mapping[str, str] | None = None,
     stdin: int | IO[bytes] | None = subprocess.DEVNULL,
     stdout: int | IO[bytes] = subprocess.PIPE,
 ) -> subprocess.Popen[bytes]:
-    """Start a command as a user would."""
-    return subprocess.Popen(
+    """Start a command as a user would, in a process group of its own."""
+    process = subprocess.Popen(
         [sys.executable, "-m", "eventlog", *args],
         env=os.environ | dict(env or {}),
         stdin=stdin,
         stdout=stdout,
         stderr=subprocess.PIPE,
+        start_new_session=True,
     )
+    _started.append(process)
+    return process
 
 
 def real_evlog(*args: str, env: Mapping[str, str] | None = None, stdin: bytes = b"") -> Output:
