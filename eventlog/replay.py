@@ -14,7 +14,7 @@ from eventlog.projections import RunFold, RunView
 from eventlog.storage.cursor import Checkpoint
 from eventlog.storage.layout import log_directory
 from eventlog.storage.merge import RunReader
-from eventlog.storage.reader import Policy, SegmentReport
+from eventlog.storage.reader import Policy
 from eventlog.storage.repair import is_alive, recover_run
 
 _BULK = (b',"type":"metrics",', b',"type":"system",', b',"type":"console",', b',"type":"sample",')
@@ -72,17 +72,3 @@ def outline(run: Path) -> RunView:
             if lines:
                 fold.apply_slice(writer, one.rank, decode_lines(lines, from_format=block.format))
     return fold.view(alive_writers(reader), findings=len(reader.findings))
-
-
-def segment_reports(run: Path) -> list[SegmentReport]:
-    """Return the state of every segment of *run*, with every line verified."""
-    reader = open_run(run)
-    for writer in reader.known_writers():
-        for _ in reader.writer(writer).blocks():
-            pass
-    alive = alive_writers(reader)
-    return [
-        report
-        for writer in reader.known_writers()
-        for report in reader.writer(writer).reports(is_alive=writer in alive)
-    ]

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -41,18 +40,18 @@ KILL_AFTER = 600  # of 1680 steps
 EPOCHS, BATCH, HIDDEN = 20, 16, 48
 
 LEADERBOARD = """
-    with final as (
-        select project, run_id, max_by(value, step) as accuracy
-        from metrics where project = 'digits' and key = 'val/accuracy'
-        group by project, run_id
-    )
-    select p.value as learning_rate,
-           count(*) as seeds,
-           round(avg(accuracy), 4) as mean_accuracy,
-           round(stddev_samp(accuracy), 4) as std
-    from final join params p using (project, run_id)
-    where p.key = 'lr'
-    group by p.value order by mean_accuracy desc
+with final as (
+    select project, run_id, max_by(value, step) as accuracy
+    from metrics where project = 'digits' and key = 'val/accuracy'
+    group by project, run_id
+)
+select p.value as learning_rate,
+       count(*) as seeds,
+       round(avg(accuracy), 4) as mean_accuracy,
+       round(stddev_samp(accuracy), 4) as std
+from final join params p using (project, run_id)
+where p.key = 'lr'
+group by p.value order by mean_accuracy desc
 """
 
 
@@ -272,7 +271,8 @@ def print_run(root: Path, run_id: str, remark: str = "") -> None:
 
 def evlog(root: Path, *arguments: str) -> None:
     """Run an ``evlog`` command and let it print."""
-    print(f"\n$ {shlex.join(['evlog', *arguments, '--dir', str(root)])}", flush=True)
+    shown = " ".join(f'"{word}"' if " " in word else word for word in (*arguments, "--dir", str(root)))
+    print(f"\n$ evlog {shown}", flush=True)
     subprocess.run([sys.executable, "-m", "eventlog", *arguments, "--dir", str(root)], check=True)
 
 
@@ -295,7 +295,7 @@ def main() -> None:
                 print_run(root, start(root, lr, seed))
     evlog(root, "list")
     evlog(root, "verify")
-    evlog(root, "query", " ".join(LEADERBOARD.split()))
+    evlog(root, "query", LEADERBOARD)
     print(f"\n{time.monotonic() - began:.1f} s in all")
 
 

@@ -44,11 +44,11 @@ class LineSplitter:
             # The usual case, thirty times as fast as line by line.
             return block.decode(errors="replace").split("\n")
         pieces = (piece for line in lines for piece in _pieces(_last_state(line)))
-        return [piece.removesuffix(b"\r").decode(errors="replace") for piece in pieces]
+        return [piece.rstrip(b"\r").decode(errors="replace") for piece in pieces]
 
     def end(self) -> list[str]:
         """Return what came after the last newline."""
-        rest, self._rest = self._rest.removesuffix(b"\r"), b""
+        rest, self._rest = self._rest.rstrip(b"\r"), b""
         return [rest.decode(errors="replace")] if rest else []
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from eventlog.cli.capture import MAX_LINE_BYTES, LineSplitter
@@ -52,6 +52,7 @@ def test_bytes_that_are_no_text_are_marked() -> None:
     assert _split(b"a\xff\nb") == ["a\ufffd", "b"]
 
 
+@example(data=b"\r\r\n\n", cuts=[3])
 @given(
     data=st.lists(st.sampled_from(list(b"ab\r\n\xc3")), max_size=40).map(bytes),
     cuts=st.lists(st.integers(0, 40), max_size=6),
