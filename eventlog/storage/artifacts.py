@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -59,6 +58,8 @@ def store(run: Path, source: Path, name: str, version: int, system: System = SYS
             stored = Stored("", size, sha256, [], [])
         final = _place(young, final)
     except BaseException:
+        import shutil  # here and below, not above: it brings in five compressors, 2 ms of each start
+
         shutil.rmtree(young) if young.is_dir() else young.unlink(missing_ok=True)
         raise
     system.sync_directory(final.parent)
@@ -168,6 +169,8 @@ def _copy_file(source: Path, target: Path, system: System) -> tuple[int, str]:
             system.sync(fd)
         finally:
             system.close(fd)
+    import shutil
+
     with contextlib.suppress(OSError):
         shutil.copystat(source, target)
     return size, digest.hexdigest()
