@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from eventlog.cli import render
 from eventlog.cli.capture import Capture
-from eventlog.cli.plain_child import NOT_EXECUTABLE, NOT_FOUND, Outcome
+from eventlog.cli.plain_child import Outcome, not_started
 
 if TYPE_CHECKING:
     from eventlog.tracker.recording import RunRecorder
@@ -65,8 +65,7 @@ def run_command(
     except OSError as error:
         for capture in captures:
             capture.abandon()
-        render.say(f"{command[0]}: {error.strerror or error}")
-        return Outcome(NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE, None)
+        return not_started(command[0], error)
     threads = [threading.Thread(target=capture.run, daemon=True) for capture in captures]
     for thread in threads:
         thread.start()

@@ -6,6 +6,8 @@ A signal that ends us is not passed on: it reaches the command from the terminal
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -39,6 +41,17 @@ class Outcome(NamedTuple):
         return 128 + signal.Signals[self.signal] if self.signal else self.exit_code or 0
 
 
+def not_started(command: str, error: OSError) -> Outcome:
+    """Say why *command* could not be started; return what a shell would report."""
+    # A directory of PATH that we may not read makes "not found" look like "not allowed".
+    is_nowhere = isinstance(error, FileNotFoundError) or (
+        os.path.basename(command) == command and shutil.which(command) is None  # noqa: PTH119
+    )
+    why = "there is no such command" if is_nowhere else error.strerror or str(error)
+    render.say(f"{command}: {why}")
+    return Outcome(NOT_FOUND if is_nowhere else NOT_EXECUTABLE, None)
+
+
 def block_signals() -> None:
     """Do nothing: there is nothing to keep."""
 
@@ -59,8 +72,7 @@ def run_command(
         for capture in captures:
             capture.close_writing()
             capture.abandon()
-        render.say(f"{command[0]}: {error.strerror or error}")
-        return Outcome(NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE, None)
+        return not_started(command[0], error)
     threads = [threading.Thread(target=capture.run, daemon=True) for capture in captures]
     for capture, thread in zip(captures, threads, strict=True):
         capture.close_writing()
