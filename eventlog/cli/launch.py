@@ -25,39 +25,44 @@ if TYPE_CHECKING:
     from eventlog.tracker.recording import RunRecorder
 
 
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="SINK",
+        autocompletion=complete_sink,
+        help="Where the run goes when it has ended; repeatable, default local.",
+    ),
+]
+TrackProject = Annotated[
+    str | None,
+    typer.Option(
+        "--track-project",
+        "--project",
+        envvar="EVLOG_PROJECT",
+        metavar="NAME",
+        help="Project; default 'default'.",
+    ),
+]
+Name = Annotated[str | None, typer.Option(metavar="NAME", help="Name and id of the run; default the time.")]
+RunTags = Annotated[
+    list[str] | None, typer.Option(metavar="NAME[=VALUE]", help="Label of the run; repeatable.")
+]
+Console = Annotated[
+    bool,
+    typer.Option(
+        "--console/--no-console",
+        help="Log what the command prints. Without, it has the terminal for itself.",
+    ),
+]
+
+
 def run(
     command: Annotated[list[str], typer.Argument(metavar="COMMAND [ARG]...", help="What to run.")],
-    track: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="SINK",
-            autocompletion=complete_sink,
-            help="Where the run goes when it has ended; repeatable, default local.",
-        ),
-    ] = None,
-    project: Annotated[
-        str | None,
-        typer.Option(
-            "--track-project",
-            "--project",
-            envvar="EVLOG_PROJECT",
-            metavar="NAME",
-            help="Project; default 'default'.",
-        ),
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Name and id of the run; default the time.")
-    ] = None,
-    tag: Annotated[
-        list[str] | None, typer.Option(metavar="NAME[=VALUE]", help="Label of the run; repeatable.")
-    ] = None,
-    console: Annotated[
-        bool,
-        typer.Option(
-            "--console/--no-console",
-            help="Log what the command prints. Without, it has the terminal for itself.",
-        ),
-    ] = True,
+    track: Track = None,
+    project: TrackProject = None,
+    name: Name = None,
+    tag: RunTags = None,
+    console: Console = True,
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Run a command as a run: its output, its end, and what it logs.
