@@ -41,7 +41,7 @@ def test_reference_has_a_place_for_a_command(command: str) -> None:
 
 
 def test_reference_is_what_the_command_line_says() -> None:
-    """The page is generated; after a change: python -m eventlog.cli.reference > docs/reference/cli.md."""
+    """The page is generated; after a change: make docs."""
     assert PAGE.read_text() == reference_page()
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from eventlog.tables import reference_page
+from eventlog import tables
+from eventlog.cli import reference
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
-PAGES: dict[str, Callable[[], str]] = {"tables.md": reference_page}
+PAGES: dict[str, Callable[[], str]] = {"tables.md": tables.reference_page, "cli.md": reference.reference_page}
 
 
 def main() -> None:
