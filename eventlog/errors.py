@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -146,7 +147,18 @@ class SinkUnavailableError(EvlogError):
 
 
 class SinkRejectedError(EvlogError):
-    """The destination will never take these events."""
+    """The destination will never take some events.
+
+    Attributes:
+        events: writer and seq of each; empty if the sink cannot tell which of the batch they are.
+    """
+
+    def __init__(self, message: str, events: Sequence[tuple[str, int]] = ()) -> None:
+        super().__init__(message, events)
+        self.message, self.events = message, list(events)
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class QueryError(EvlogError):

@@ -1,7 +1,7 @@
 """The pump: moves a run's events into a sink and remembers how far it came.
 
-A checkpoint is saved after a batch was delivered, never before. A projection sink (`is_projection`) makes
-its files anew from the first event each time, so repeating it changes nothing.
+A checkpoint is saved after a batch was delivered, never before. A projection sink makes its files anew from
+the first event each time, so repeating it changes nothing.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def sync_run(
     path = checkpoint_path(run, sink_name)
     info = RunInfo(project=run.parent.name, run_id=run.name, path=run)
     own = sink.open(info)
-    saved = None if sink.is_projection else load_checkpoint(path)
-    start = Checkpoint() if sink.is_projection else (saved or Checkpoint()).later(own)
+    saved = None if sink.traits.is_projection else load_checkpoint(path)
+    start = Checkpoint() if sink.traits.is_projection else (saved or Checkpoint()).later(own)
     reader = open_run(run, start=start)
     fold = RunFold(info.project, info.run_id)
     cursors: dict[str, Cursor] = dict(start.cursors)
@@ -66,7 +66,7 @@ def sync_run(
             if rest:
                 fold.apply_slice(part.writer, part.rank, rest)
             cursors[part.writer] = part.cursor
-        if not sink.is_projection:
+        if not sink.traits.is_projection:
             save_checkpoint(path, Checkpoint(cursors=cursors))
         if on_progress:
             on_progress(batch.count)

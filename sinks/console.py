@@ -20,7 +20,7 @@ import msgspec
 
 from eventlog import events as ev
 from eventlog.events import AnyEvent, type_name
-from eventlog.sink import Batch, Entry, RunInfo, RunStatus
+from eventlog.sink import Batch, Entry, RunInfo, RunStatus, Traits
 from eventlog.storage.cursor import Checkpoint
 
 MAX_CELL = 200
@@ -30,7 +30,8 @@ _LOUD = {"run_ended": "1", "alert": "33", "dropped": "31"}
 class ConsoleSink:
     """Writes each event as a line of text to *stream* (default: standard output)."""
 
-    is_projection: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(is_projection=True)
+    destination: ClassVar[str] = ""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = sys.stdout if stream is None else stream

@@ -24,7 +24,7 @@ import orjson
 from eventlog import events as ev
 from eventlog.clock import iso_utc
 from eventlog.projections import RunFold, RunView
-from eventlog.sink import Batch, Entry, RunInfo, RunStatus
+from eventlog.sink import Batch, Entry, RunInfo, RunStatus, Traits
 from eventlog.storage.cursor import Checkpoint
 from eventlog.values import number_on_disk
 
@@ -34,7 +34,8 @@ _PRETTY = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
 class LocalSink:
     """Materializes `metadata.json`, `metrics.json`, `params.json`, `artifacts.json`, `final_state.json`."""
 
-    is_projection: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(is_projection=True)
+    destination: ClassVar[str] = ""
 
     def __init__(self) -> None:
         self._fold = RunFold("", "")

@@ -8,8 +8,11 @@ import pytest
 from tests.cli.conftest import Evlog, log_run
 
 _MODULE = """
+from eventlog.sink import Traits
+
 class Picky:
-    is_projection = True
+    traits = Traits(is_projection=True)
+    destination = ""
     def open(self, run):
         if run.run_id == "bad":
             raise RuntimeError("not this one")
