@@ -12,10 +12,13 @@ Importing this package loads orjson and msgspec and nothing else from outside.
 from eventlog.errors import EvlogError, EvlogWarning
 from eventlog.tracker import (
     LocalFileTracker,
+    MLflowTracker,
     MultiTracker,
     RunHandle,
+    TensorBoardTracker,
     Tracker,
     TrackingConfig,
+    WandBTracker,
     auto_track,
     create_tracker,
 )
@@ -26,10 +29,13 @@ __all__ = [
     "EvlogError",
     "EvlogWarning",
     "LocalFileTracker",
+    "MLflowTracker",
     "MultiTracker",
     "RunHandle",
+    "TensorBoardTracker",
     "Tracker",
     "TrackingConfig",
+    "WandBTracker",
     "auto_track",
     "create_tracker",
 ]

@@ -87,14 +87,54 @@ class UnsupportedFormatError(EvlogError):
 
 
 class CheckpointError(EvlogError):
-    """A checkpoint file cannot be read."""
+    """The file that says how far a delivery came cannot be read, or does not fit the destination."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(path, reason)
         self.path, self.reason = path, reason
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}. Delete it to deliver again from the destination's own position."
+        return f"{self.path}: {self.reason}. To deliver everything anew: evlog sync … --restart"
+
+
+class BadShapeError(EvlogError, ValueError):
+    """Options that say what goes to a destination contradict each other or the run."""
+
+
+class ShapeChangedError(EvlogError):
+    """A run was delivered with other filters than those that were given now."""
+
+    def __init__(self, run: str, sink: str, before: str, now: str) -> None:
+        super().__init__(run, sink, before, now)
+        self.run, self.sink, self.before, self.now = run, sink, before, now
+
+    def __str__(self) -> str:
+        return (
+            f"{self.run} went to {self.sink} with {self.before}, and now {self.now} is wanted: both together "
+            "would be neither. Give the same options as then, or --restart to deliver everything anew."
+        )
+
+
+class LeaseHeldError(EvlogError):
+    """Another process delivers this run to this destination now."""
+
+    def __init__(self, path: Path, holder: str) -> None:
+        super().__init__(path, holder)
+        self.path, self.holder = path, holder
+
+    def __str__(self) -> str:
+        return f"{self.holder} is delivering this run there now ({self.path}). It goes on by itself."
+
+
+class LeaseLostError(EvlogError):
+    """This process slept so long that another one has taken over a delivery."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"another process has taken over this delivery ({self.path}). Nothing is to be done."
 
 
 class RunNotFoundError(EvlogError, LookupError):
@@ -133,6 +173,30 @@ class UnknownSinkError(EvlogError, LookupError):
         return (
             f"No sink is called {self.name!r}. Installed: {', '.join(self.known) or 'none'} (`evlog sinks`)."
         )
+
+
+class MissingPackageError(EvlogError, ImportError):
+    """A sink needs a package that is not installed."""
+
+    def __init__(self, sink: str, reason: str, command: str = "") -> None:
+        super().__init__(sink, reason, command)
+        self.sink, self.reason, self.command = sink, reason, command
+
+    def __str__(self) -> str:
+        how = f" Install it: {self.command}" if self.command else ""
+        return f"The sink {self.sink!r} cannot be loaded: {self.reason}.{how}"
+
+
+class BadSinkOptionError(EvlogError, TypeError):
+    """A sink was given an option that it does not have, or a value that it cannot use."""
+
+    def __init__(self, sink: str, reason: str, known: Sequence[str] = ()) -> None:
+        super().__init__(sink, reason, known)
+        self.sink, self.reason, self.known = sink, reason, list(known)
+
+    def __str__(self) -> str:
+        has = f" Its options: {', '.join(self.known)}." if self.known else ""
+        return f"{self.sink}: {self.reason}.{has}"
 
 
 class SinkUnavailableError(EvlogError):

@@ -301,21 +301,24 @@ class Dataset(Event, frozen=True, kw_only=True, tag="dataset"):
 
 
 class Model(Event, frozen=True, kw_only=True, tag="model"):
-    """A trained model, stored as the artifact *artifact*."""
+    """A trained model, stored as the artifact *artifact*; that one's *path* says which version of it."""
 
     name: str
     artifact: str
     flavor: str | None = None
     step: int | None = None
+    path: str | None = None
 
 
 class ModelRegistered(Event, frozen=True, kw_only=True, tag="model_registered"):
-    """A model got a name in a registry."""
+    """A model got a name in a registry: that of *artifact* and *path*, if it is one of this run."""
 
     name: str
     version: str | None = None
     stage: str | None = None
     alias: str | None = None
+    artifact: str | None = None
+    path: str | None = None
 
 
 class Tags(Event, frozen=True, kw_only=True, tag="tags"):

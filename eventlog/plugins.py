@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from eventlog.errors import UnknownSinkError
+from eventlog.errors import BadSinkOptionError, MissingPackageError, UnknownSinkError
 from eventlog.sink import Sink
 
 if TYPE_CHECKING:
@@ -35,17 +36,60 @@ def load_sink(name: str, **options: object) -> Sink:
 
     Raises:
         UnknownSinkError: no installed package offers it.
-        ImportError: it needs a package that is not installed.
-        TypeError: it does not take these options.
+        MissingPackageError: it needs a package that is not installed.
+        BadSinkOptionError: it does not take these options.
     """
+    try:
+        make = _class_of(name)
+        _check_options(name, make, options)
+        return cast("Sink", make(**options))
+    except ImportError as error:
+        raise missing_package(name, error) from error
+
+
+def option_names(name: str) -> list[str]:
+    """Return the options that a sink's class takes.
+
+    Raises:
+        UnknownSinkError: no installed package offers it.
+        MissingPackageError: it needs a package that is not installed.
+    """
+    import inspect
+
+    try:
+        return list(inspect.signature(_class_of(name)).parameters)
+    except ImportError as error:
+        raise missing_package(name, error) from error
+
+
+def _class_of(name: str) -> Callable[..., object]:
     reference = _own_sinks().get(name)
     if reference is not None:
         module, _, attribute = reference.partition(":")
-        return cast("Sink", getattr(importlib.import_module(module), attribute)(**options))
+        return cast("Callable[..., object]", getattr(importlib.import_module(module), attribute))
     point = sinks().get(name)
     if point is None:
         raise UnknownSinkError(name, list(sinks()))
-    return cast("Sink", point.load()(**options))
+    return cast("Callable[..., object]", point.load())
+
+
+def missing_package(sink_name: str, error: ImportError) -> MissingPackageError:
+    """Return *error*, which a sink raised, with the command that mends it if that is known."""
+    # Of somebody else's sink we know only the module that it missed.
+    package = f"'evlog[{sink_name}]'" if sink_name in _own_sinks() else (error.name or "").partition(".")[0]
+    command = f"pip install {package}" if package else ""
+    return MissingPackageError(sink_name, str(error), command)
+
+
+def _check_options(name: str, make: Callable[..., object], options: Mapping[str, object]) -> None:
+    if not options:
+        return
+    import inspect
+
+    known = inspect.signature(make).parameters
+    for option in options:
+        if option not in known:
+            raise BadSinkOptionError(name, f"it has no option {option!r}", sorted(known))
 
 
 def _own_sinks() -> dict[str, str]:

@@ -81,6 +81,48 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
         return flatten(self.params)
 
 
+class RunLife(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """When a run began and how its writers ended: what its status follows from. Can be saved.
+
+    Attributes:
+        owner: when and who: the writer whose end is the run's end.
+        ended: the end of each writer that said it.
+        last_ts: time of the last event, whoever wrote it.
+    """
+
+    started_at: int | None = None
+    owner: tuple[int, str] | None = None
+    ended: dict[str, ev.RunEnded] = {}
+    last_ts: int | None = None
+
+    def apply(self, writer: str, events: Sequence[AnyEvent]) -> None:
+        """Take consecutive events of one writer; taking them again changes nothing."""
+        for event in events:
+            if type(event) is not ev.Metrics:
+                self.apply_one(writer, event)
+        if events:
+            self.last_ts = max(self.last_ts or 0, events[-1].ts)
+
+    def apply_one(self, writer: str, event: AnyEvent) -> None:
+        """Take one event, without its time."""
+        match event:
+            case ev.RunStarted():
+                self.started_at = event.ts if self.started_at is None else self.started_at
+                self.owner = max(self.owner or (0, ""), (event.ts, writer))
+            case ev.RunResumed():
+                if event.reason == "resumed" or self.owner is None:
+                    self.owner = max(self.owner or (0, ""), (event.ts, writer))
+            case ev.RunEnded():
+                self.ended[writer] = event
+
+    def status(self, alive: set[str]) -> tuple[str, ev.RunEnded | None]:
+        """Return the run's status and the end that says so, given the writers that may still append."""
+        end = self.ended.get(self.owner[1]) if self.owner else None
+        if end is not None:
+            return end.status, end
+        return (RUNNING if alive else CRASHED), None
+
+
 class RunFold:
     """Takes events one after the other; `view` may be asked at any time."""
 
@@ -89,8 +131,7 @@ class RunFold:
         self.metrics: dict[str, MetricStats] = {}
         self.events = 0
         self._started: ev.RunStarted | None = None
-        self._owner: tuple[int, str] | None = None  # when, who: the writer whose end is the run's end
-        self._ended: dict[str, ev.RunEnded] = {}
+        self._life = RunLife()
         self._tags: dict[str, str | None] = {}
         self._notes: list[str] = []
         self._params: dict[str, object] = {}
@@ -99,7 +140,6 @@ class RunFold:
         self._context: dict[str, dict[str, object]] = {}
         self._dropped: dict[str, int] = {}
         self._writers: dict[str, None] = {}
-        self._last_ts: int | None = None
 
     def skip(self, count: int) -> None:
         """Count events that are not shown to this fold."""
@@ -114,8 +154,7 @@ class RunFold:
                 self._metrics(event, rank)
             else:
                 self._other(writer, event)
-        last = events[-1].ts
-        self._last_ts = last if self._last_ts is None else max(self._last_ts, last)
+        self._life.last_ts = max(self._life.last_ts or 0, events[-1].ts)
 
     def _metrics(self, event: ev.Metrics, rank: int) -> None:
         for key, value in event.data.items():
@@ -128,16 +167,13 @@ class RunFold:
     def _other(self, writer: str, event: AnyEvent) -> None:
         match event:
             case ev.RunStarted():
+                self._life.apply_one(writer, event)
                 self._started = self._started or event
-                self._owner = max(self._owner or (0, ""), (event.ts, writer))
                 self._tags.update(event.tags)
                 if event.notes:
                     self._notes.append(event.notes)
-            case ev.RunResumed():
-                if event.reason == "resumed" or self._owner is None:
-                    self._owner = max(self._owner or (0, ""), (event.ts, writer))
-            case ev.RunEnded():
-                self._ended[writer] = event
+            case ev.RunResumed() | ev.RunEnded():
+                self._life.apply_one(writer, event)
             case ev.Params():
                 merge(self._params, event.data)
             case ev.Summary():
@@ -156,16 +192,9 @@ class RunFold:
                 for kind, count in event.counts.items():
                     self._dropped[kind] = self._dropped.get(kind, 0) + count
 
-    def _status(self, alive: set[str]) -> tuple[str, ev.RunEnded | None]:
-        owner = self._owner[1] if self._owner else None
-        end = self._ended.get(owner) if owner else None
-        if end is not None:
-            return end.status, end
-        return (RUNNING if alive else CRASHED), None
-
     def status(self, alive: set[str]) -> str:
         """Return the run's status, given the writers that may still append."""
-        return self._status(alive)[0]
+        return self._life.status(alive)[0]
 
     def view(self, alive: set[str], *, findings: int = 0) -> RunView:
         """Return the state after the events so far.
@@ -174,7 +203,7 @@ class RunFold:
             alive: writers that may still append.
         """
         started = self._started
-        status, end = self._status(alive)
+        status, end = self._life.status(alive)
         return RunView(
             project=self.project,
             run_id=self.run_id,
@@ -198,7 +227,7 @@ class RunFold:
             writers=sorted(self._writers),
             events=self.events,
             findings=findings,
-            last_event_at=self._last_ts,
+            last_event_at=self._life.last_ts,
         )
 
 

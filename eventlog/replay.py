@@ -12,7 +12,8 @@ from eventlog.codec import decode_lines
 from eventlog.events import AnyEvent
 from eventlog.projections import RunFold, RunView
 from eventlog.storage.cursor import Checkpoint
-from eventlog.storage.layout import log_directory
+from eventlog.storage.ends import Ends, ends_of
+from eventlog.storage.layout import list_rings, list_segments, log_directory
 from eventlog.storage.merge import RunReader
 from eventlog.storage.reader import Policy
 from eventlog.storage.repair import is_alive, recover_run
@@ -46,6 +47,24 @@ def alive_writers(reader: RunReader) -> set[str]:
         if is_alive(log_dir, writer, one.header, is_sealed=is_sealed):
             alive.add(writer)
     return alive
+
+
+def living_writers(run: Path) -> set[str]:
+    """Return the writers that may still append to *run*; reads at most the ends of its files."""
+    log_dir = log_directory(run)
+    rings = list_rings(log_dir)
+    alive = set()
+    for writer, segments in list_segments(log_dir).items():
+        # A ring's lock says everything; who has none is judged by its newest segment.
+        ends = Ends(None, False) if writer in rings else ends_of(segments[-1].path(log_dir))
+        if is_alive(log_dir, writer, ends.header, is_sealed=ends.is_sealed):
+            alive.add(writer)
+    return alive
+
+
+def is_running(run: Path) -> bool:
+    """Tell whether a writer may still append to *run*."""
+    return bool(living_writers(run))
 
 
 def view(run: Path) -> RunView:

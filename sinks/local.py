@@ -16,17 +16,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO, ClassVar
+from typing import IO, Any, ClassVar
 
 import orjson
 
 from eventlog import events as ev
 from eventlog.clock import iso_utc
 from eventlog.projections import RunFold, RunView
-from eventlog.sink import Batch, Entry, RunInfo, RunStatus, Traits
+from eventlog.sink import Batch, Entry, Point, RunInfo, RunStatus, Traits
 from eventlog.storage.cursor import Checkpoint
-from eventlog.values import number_on_disk
+from eventlog.values import flatten, number_on_disk
 
 _PRETTY = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
 
@@ -93,6 +95,38 @@ class LocalSink:
             young.replace(self._run / name)
         self._sync_directory()
 
+    # --- reading back ------------------------------------------------------------------------
+
+    def expected(self, entries: Iterable[Entry]) -> Iterator[Point]:
+        """Yield the metrics, the params and the artifacts that the files should hold."""
+        fold = RunFold("", "")
+        for entry in entries:
+            event = entry.event
+            if isinstance(event, ev.Metrics):
+                for key, value in event.data.items():
+                    yield Point(f"metric {entry.name(key)}", event.step, value, event.ts)
+            else:
+                fold.apply_slice(entry.writer, entry.rank, [event])
+        view = fold.view(set())
+        for key, param in view.flat_params.items():
+            yield Point(f"param {key}", None, _text(param))
+        for artifact in view.artifacts:
+            yield Point(f"artifact {artifact.name}", artifact.version, artifact.sha256 or "")
+
+    def delivered(self, run: RunInfo) -> Iterator[Point]:
+        """Yield what the files hold."""
+        for point in _load(run.path / "metrics.json", []):
+            prefix = f"rank{point['rank']}/" if point.get("rank") else ""
+            time_us = _microseconds(point["timestamp"])
+            for key, value in point["metrics"].items():
+                yield Point(f"metric {prefix}{key}", point["step"], value, time_us)
+        for key, param in flatten(_load(run.path / "params.json", {})).items():
+            yield Point(f"param {key}", None, _text(param))
+        for artifact in _load(run.path / "artifacts.json", []):
+            yield Point(f"artifact {artifact['name']}", artifact["version"], artifact["sha256"] or "")
+
+    # --- files -------------------------------------------------------------------------------
+
     def _begin(self, name: str) -> Path:
         young = self._run / f".{name}.{os.getpid()}.tmp"
         self._young[name] = young
@@ -111,6 +145,23 @@ class LocalSink:
                 os.fsync(fd)
             finally:
                 os.close(fd)
+
+
+def _load(path: Path, nothing: Any) -> Any:
+    try:
+        return orjson.loads(path.read_bytes())
+    except FileNotFoundError:
+        return nothing
+
+
+def _text(value: object) -> str:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS).decode()
+
+
+def _microseconds(timestamp: str) -> int:
+    if timestamp.lstrip("-").isdecimal():
+        return int(timestamp)  # a time that no calendar holds
+    return (datetime.fromisoformat(timestamp) - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)
 
 
 def _metadata(view: RunView) -> dict[str, object]:

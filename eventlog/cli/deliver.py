@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import Annotated
 
 import msgspec
 import typer
 
-from eventlog.cli import render
-from eventlog.cli.find import resolve_run, resolve_runs
+from eventlog.cli import ledgers, render, shaping
 from eventlog.cli.options import DEFAULT_ROOT, AsJson, Root, Runs
+from eventlog.delivery.backlog import backlog
+from eventlog.delivery.ledger import ledger_path, load_ledger
+from eventlog.delivery.pump import TIMEOUT_S
 from eventlog.errors import EvlogError, UnknownSinkError
 from eventlog.storage.layout import RunPath
+from eventlog.sync import Outcome, Selection, SyncOptions, Target, sync_runs
+from eventlog.watch import follow_runs
 
-
-class Delivery(msgspec.Struct, frozen=True, kw_only=True):
-    """What happened to one run at one sink; *result* is ``delivered`` or ``failed``."""
-
-    project: str
-    run_id: str
-    sink: str
-    result: str
-    events: int
-    status: str
-    message: str
+INTERRUPTED = 130
 
 
 def complete_sink(incomplete: str) -> list[str]:
@@ -34,36 +33,108 @@ def complete_sink(incomplete: str) -> list[str]:
 
 
 def sync(
-    to: Annotated[
-        list[str],
-        typer.Option("--to", metavar="SINK", autocompletion=complete_sink, help="Where to; repeatable."),
-    ],
     run: Runs = None,
+    to: Annotated[
+        list[str] | None,
+        typer.Option("--to", metavar="SINK", autocompletion=complete_sink, help="Where to; repeatable."),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", "-o", metavar="KEY=VALUE", help="For the sink; repeatable."),
+    ] = None,
     root: Root = DEFAULT_ROOT,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=64, help="Runs at a time.")] = 1,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on as runs grow and as others begin, until Ctrl-C.")
+    ] = False,
+    timeout: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="Give a destination up after so long.")
+    ] = TIMEOUT_S,
+    only_finished: Annotated[bool, typer.Option("--only-finished", help="Leave running runs out.")] = False,
+    since: Annotated[
+        str | None, typer.Option(metavar="WHEN", help="Runs begun since: a date, a time, 36h, 7d.")
+    ] = None,
+    project: Annotated[list[str] | None, typer.Option(help="Runs of this project; repeatable.")] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(metavar="NAME[=VALUE]", help="Runs with this tag; repeatable.")
+    ] = None,
+    include: Annotated[
+        list[str] | None, typer.Option(metavar="PATTERN", help="Only these metrics, as train/*; repeatable.")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="PATTERN", help="Not these metrics; repeatable.")
+    ] = None,
+    rename: Annotated[
+        list[str] | None, typer.Option(metavar="OLD=NEW", help="Give a metric another name; repeatable.")
+    ] = None,
+    every: Annotated[int, typer.Option(min=1, metavar="N", help="Each N-th point of a metric.")] = 1,
+    max_points: Annotated[
+        int | None, typer.Option(min=2, metavar="N", help="At most N points of a metric; for ended runs.")
+    ] = None,
+    redact: Annotated[
+        list[str] | None,
+        typer.Option(metavar="REGEX", help="Hide params and parts of texts that match; repeatable."),
+    ] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Forget and deliver everything anew.")] = False,
+    retry_dead_letters: Annotated[
+        bool, typer.Option("--retry-dead-letters", help="Try what was refused once more.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")
+    ] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read the destination back and compare it with the log.")
+    ] = False,
+    status: Annotated[
+        bool, typer.Option("--status", help="Show what was sent where, and what is left.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Deliver what a destination does not have yet.
 
-    May be stopped and repeated at any time. A run that fails does not stop the others; the exit code is
-    then 1, and the table says why.
+    RUN may also be a directory of runs. May be stopped and repeated at any time: each event arrives once. A
+    run that fails does not stop the others; the exit code is then 1, and the table says why. Without filters
+    (--include … --redact) everything goes; a run has to be delivered with the same filters each time.
     """
+    selection = Selection(
+        projects=tuple(project or ()),
+        tags=tuple(tag or ()),
+        since_us=shaping.since_us(since),
+        only_finished=only_finished,
+    )
+    if status:
+        ledgers.write_status(_selected(run, root, selection)[0], to or [], as_json=as_json)
+        return
+    if not to:
+        raise typer.BadParameter(
+            "say where to, as in --to local; `evlog sinks` lists them", param_hint="--to"
+        )
     check_sinks(to)
-    runs, done = _resolved(run, root)
-    with render.progress("delivering", total=len(runs) * len(to)) as bar:
-        for found in runs:
-            for name in to:
-                bar.tell(f"{found.run_id} to {name}")
-                done.append(deliver_run(found, name))
-                bar.advance()
-    if as_json:
-        render.write_json([msgspec.to_builtins(delivery) for delivery in done])
+    targets = shaping.targets_of(to, option or [])
+    shape = shaping.shape_of(include or [], exclude or [], rename or [], every, max_points, redact or [])
+    options = SyncOptions(
+        shape=shape, restart=restart, retry_letters=retry_dead_letters, timeout_s=timeout, jobs=jobs
+    )
+    if follow:
+        _follow(run, root, targets, options, selection, as_json=as_json)
+        return
+    runs, failures = _selected(run, root, selection)
+    if verify:
+        ledgers.write_proofs(runs, targets, failures, as_json=as_json)
+    elif dry_run:
+        ledgers.write_preview(runs, targets, options, failures, as_json=as_json)
     else:
-        _write(done)
-    if any(delivery.result == "failed" for delivery in done):
-        raise typer.Exit(1)
+        _deliver(runs, targets, options, failures, as_json=as_json)
 
 
-def check_sinks(names: list[str]) -> None:
+def _selected(
+    names: list[str] | None, root: Root, selection: Selection
+) -> tuple[list[RunPath], list[Outcome]]:
+    runs, failures = shaping.wanted_runs(names, root)
+    return [run for run in runs if selection.takes(run)], failures
+
+
+def check_sinks(names: Sequence[str]) -> None:
     """Refuse a name that nobody offers before anything is done.
 
     Raises:
@@ -77,50 +148,90 @@ def check_sinks(names: list[str]) -> None:
             raise UnknownSinkError(name, list(known))
 
 
-def _resolved(names: list[str] | None, root: Root) -> tuple[list[RunPath], list[Delivery]]:
-    """Return the runs, and a failure for each name that is none."""
-    if not names:
-        return resolve_runs(None, root), []
-    runs: dict[RunPath, None] = {}
-    failures = []
-    for name in names:
+# --- once ------------------------------------------------------------------------------------------
+
+
+class _Bar:
+    """Shows a delivery as a bar of events; its methods are called from several threads."""
+
+    def __init__(self, bar: render.Bar) -> None:
+        self._bar = bar
+
+    def began(self, run: RunPath, sink: str) -> None:
+        self._bar.tell(f"{run.run_id} to {sink}")
+
+    def took(self, events: int) -> None:
+        self._bar.advance(events)
+
+    def ended(self, outcome: Outcome) -> None:
+        """Do nothing: the table at the end says it."""
+
+
+def _deliver(
+    runs: Sequence[RunPath],
+    targets: Sequence[Target],
+    options: SyncOptions,
+    failures: Sequence[Outcome],
+    *,
+    as_json: bool,
+) -> None:
+    total = _events_waiting(runs, targets) if render.is_watched() else None
+    with stopping() as stop, render.progress("delivering", total=total, has_rate=True) as bar:
+        done = [*failures, *sync_runs(runs, targets, options, stop=stop, watcher=_Bar(bar))]
+        is_stopped = stop.is_set()
+    write_outcomes(done, as_json=as_json)
+    if is_stopped:
+        render.say("stopped; the same command goes on from here")
+        raise typer.Exit(INTERRUPTED)
+    if not all(outcome.is_good for outcome in done):
+        raise typer.Exit(1)
+
+
+def _events_waiting(runs: Sequence[RunPath], targets: Sequence[Target]) -> int:
+    """Return how many events there are to deliver, for the bar; what cannot be told counts as nothing."""
+    total = 0
+    for target in targets:
         try:
-            runs.setdefault(resolve_run(name, root))
-        except EvlogError as error:
-            failures.append(_failure("", name, "", str(error)))
-    return list(runs), failures
+            sink = target.make()
+        except Exception:  # the delivery itself will say what is wrong with it
+            continue
+        for run in runs:
+            try:
+                ledger = load_ledger(ledger_path(run.path, target.sink, sink.destination))
+                is_new = ledger is None or sink.traits.is_projection
+                total += backlog(run.path, {} if is_new or ledger is None else ledger.cursors).events
+            except (EvlogError, OSError, ValueError):
+                continue  # likewise
+    return total
 
 
-def deliver_run(run: RunPath, sink_name: str) -> Delivery:
-    """Deliver one run; never raises because of the run or the sink."""
-    from eventlog.plugins import load_sink
-    from eventlog.sync import sync_run
+@contextmanager
+def stopping() -> Iterator[threading.Event]:
+    """Give an event that Ctrl-C and SIGTERM set; the second Ctrl-C ends the command at once."""
+    stop = threading.Event()
 
+    def on_signal(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as signal wants it
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        render.say("stopping after the batch that is under way; Ctrl-C again to stop at once")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    previous = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        result = sync_run(run.path, load_sink(sink_name), sink_name)
-    except ImportError as error:
-        message = f"{error}. Install it: pip install 'evlog[{sink_name}]'"
-        return _failure(run.project, run.run_id, sink_name, message)
-    except Exception as error:  # sinks are anybody's code; the table shows what they raised
-        return _failure(run.project, run.run_id, sink_name, f"{type(error).__name__}: {error}")
-    return Delivery(
-        project=run.project,
-        run_id=run.run_id,
-        sink=sink_name,
-        result="delivered",
-        events=result.delivered,
-        status=result.status,
-        message=f"{result.findings} findings in the log: evlog verify" if result.findings else "",
-    )
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
-def _failure(project: str, run_id: str, sink: str, message: str) -> Delivery:
-    return Delivery(
-        project=project, run_id=run_id, sink=sink, result="failed", events=0, status="", message=message
-    )
-
-
-def _write(done: list[Delivery]) -> None:
+def write_outcomes(done: Sequence[Outcome], *, as_json: bool) -> None:
+    """Write what happened to each run at each destination."""
+    if as_json:
+        render.write_json([msgspec.to_builtins(outcome) for outcome in done])
+        return
     render.write_table(
         ("run", "sink", "result", "events", "status", "message"),
         [
@@ -136,6 +247,41 @@ def _write(done: list[Delivery]) -> None:
         ],
         right=("events",),
     )
+
+
+# --- following -----------------------------------------------------------------------------------------
+
+
+def _follow(
+    names: list[str] | None,
+    root: Root,
+    targets: Sequence[Target],
+    options: SyncOptions,
+    selection: Selection,
+    *,
+    as_json: bool,
+) -> None:
+    if names and len(names) > 1:
+        raise typer.BadParameter("--follow takes one directory of runs, or one run", param_hint="RUN")
+    if options.restart or options.retry_letters:
+        raise typer.BadParameter("do that once, without --follow", param_hint="--follow")
+    scope = shaping.scope_of(names[0] if names else None, root, selection)
+    lock = threading.Lock()
+
+    def report(outcome: Outcome) -> None:
+        with lock:
+            if as_json:
+                render.write(msgspec.json.encode(outcome).decode())
+            else:
+                what = outcome.message or f"{outcome.events} events, {outcome.status}"
+                run = f"{outcome.project}/{outcome.run_id}"
+                render.write(render.printable(f"{run} to {outcome.sink}: {outcome.result}: {what}"))
+
+    with stopping() as stop:
+        if not as_json:
+            names_of_sinks = ", ".join(target.sink for target in targets)
+            render.say(f"following {scope.place} to {names_of_sinks}; Ctrl-C ends it")
+        follow_runs(scope.runs, targets, options, scope.selection, stop=stop, report=report)
 
 
 def sinks(as_json: AsJson = False) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from importlib import import_module
@@ -16,9 +17,11 @@ import typer
 
 from eventlog import events as ev
 from eventlog.cli import render
-from eventlog.cli.deliver import check_sinks, complete_sink, deliver_run
+from eventlog.cli.deliver import check_sinks, complete_sink
 from eventlog.cli.options import DEFAULT_ROOT, Root
 from eventlog.storage.layout import RunPath
+
+SYNC_TIMEOUT_S = 30.0
 
 if TYPE_CHECKING:
     from eventlog.cli.plain_child import Outcome
@@ -166,9 +169,12 @@ def _finish(recorder: RunRecorder, outcome: Outcome, command: list[str], sinks: 
     recorder.end(outcome.status, error, outcome.signal, outcome.exit_code)
     run = RunPath(recorder.project, recorder.run_id, recorder.path)
     if recorder.buffer.rank == 0:
+        from eventlog.sync import SyncOptions, Target, deliver_one
+
         for name in sinks:
-            delivery = deliver_run(run, name)
-            if delivery.result == "failed":
+            options = SyncOptions(timeout_s=SYNC_TIMEOUT_S)
+            delivery = deliver_one(run, Target(sink=name), options, stop=threading.Event())
+            if not delivery.is_good:
                 render.say(
                     f"run {run.run_id} is logged, but not yet in {name!r}: {delivery.message}. "
                     f"Deliver it with: evlog sync {run.path} --to {name}"

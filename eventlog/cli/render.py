@@ -16,7 +16,7 @@ from datetime import date, datetime, time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress, ProgressColumn, Task, TaskID
 
 _STYLES = {
     "running": "cyan",
@@ -214,15 +214,38 @@ class Bar:
             self._progress.update(self._task, description=printable(what))
 
 
+def is_watched() -> bool:
+    """Tell whether somebody would see a progress bar."""
+    return sys.stderr.isatty()
+
+
 @contextmanager
-def progress(what: str, total: float | None = None) -> Iterator[Bar]:
-    """Show a bar on stderr while the block runs, if stderr is a terminal; without *total* it only moves."""
-    if not sys.stderr.isatty():
+def progress(what: str, total: float | None = None, *, has_rate: bool = False) -> Iterator[Bar]:
+    """Show a bar on stderr while the block runs, if stderr is a terminal; without *total* it only moves.
+
+    Args:
+        has_rate: count events: how many a second, and how long it will take.
+    """
+    if not is_watched():
         yield Bar(None, None)
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
+    columns: list[ProgressColumn] = [TextColumn("{task.description}", markup=False), BarColumn()]
+    columns += _rate_columns() if has_rate else [TimeElapsedColumn()]
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         yield Bar(bar, bar.add_task(printable(what), total=total))
+
+
+def _rate_columns() -> list[ProgressColumn]:
+    from rich.progress import MofNCompleteColumn, ProgressColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        """Events a second."""
+
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed or 0:,.0f} events/s")
+
+    return [MofNCompleteColumn(), Rate(), TimeRemainingColumn()]

@@ -9,7 +9,7 @@ Not safe for concurrent use; any number of readers may read one run, also while 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,6 +72,20 @@ class RunReader:
             for writer, segments in list_segments(self._log_dir).items()
         ]
         yield from _merge([stream for stream in streams if stream.advance()])
+
+    def take(self, parts: Sequence[tuple[str, int]]) -> Iterator[Slice]:
+        """Yield events in a given order: each part is a writer and the seq before which it ends.
+
+        For a reader that has yielded nothing yet; open another one to go on after the parts.
+        """
+        segments = list_segments(self._log_dir)
+        streams: dict[str, _WriterStream] = {}
+        for writer, end_seq in parts:
+            if writer not in streams:
+                streams[writer] = _WriterStream(self.run, self.writer(writer), segments.get(writer, []))
+            stream = streams[writer]
+            while stream.advance() and stream.events[stream.at].seq < end_seq:
+                yield stream.take_before(end_seq)
 
     def known_writers(self) -> list[str]:
         """Return the writers that have segments, sorted."""
@@ -142,6 +156,13 @@ class _WriterStream:
         self.at = end
         part = events if begin == 0 and end == len(events) else events[begin:end]
         return Slice(writer, self.rank, part, self.block, end)
+
+    def take_before(self, end_seq: int) -> Slice:
+        """Return the events from here on that have a smaller seq, at least one."""
+        assert self.block is not None
+        begin = self.at
+        self.at = min(len(self.events), begin + max(1, end_seq - self.events[begin].seq))
+        return Slice(self.writer, self.rank, self.events[begin : self.at], self.block, self.at)
 
 
 def _merge(streams: list[_WriterStream]) -> Iterator[Slice]:

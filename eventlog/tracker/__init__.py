@@ -2,22 +2,32 @@
 
 `config` holds the settings that all backends share, `naming` decides where a run lies, `recording` turns
 calls into events of one run, `runs` starts, nests and ends them, `lifecycle` ends them when the process
-does, `core` is the `Tracker`, `results` knows experiment results, `auto` is the decorator, `backends` has
+does, `live` keeps the process beside a run that delivers it, `core` is the `Tracker`, `results` knows experiment results, `auto` is the decorator, `backends` has
 the names people know.
 """
 
 from eventlog.tracker.auto import auto_track
-from eventlog.tracker.backends import LocalFileTracker, MultiTracker, create_tracker
+from eventlog.tracker.backends import (
+    LocalFileTracker,
+    MLflowTracker,
+    MultiTracker,
+    TensorBoardTracker,
+    WandBTracker,
+    create_tracker,
+)
 from eventlog.tracker.config import TrackingConfig
 from eventlog.tracker.core import Tracker
 from eventlog.tracker.runs import RunHandle
 
 __all__ = [
     "LocalFileTracker",
+    "MLflowTracker",
     "MultiTracker",
     "RunHandle",
+    "TensorBoardTracker",
     "Tracker",
     "TrackingConfig",
+    "WandBTracker",
     "auto_track",
     "create_tracker",
 ]

@@ -1,7 +1,8 @@
 """The tracker itself.
 
 `log_metrics` is the one call that has to be fast: what is a plain dict of ints and finite floats goes
-straight into the ring, everything else takes the readable way through `RunRecorder`.
+straight into the ring, everything else takes the readable way through `RunRecorder`. The calls for sounds
+and videos are in `media`, those for models in `models` and `watching`.
 """
 
 from __future__ import annotations
@@ -13,23 +14,25 @@ from orjson import JSONEncodeError, dumps
 
 from eventlog import events as ev
 from eventlog.ids import check_relative_name, safe_name
-from eventlog.tracker import finishing, results
+from eventlog.tracker import finishing, media, results
 from eventlog.tracker.config import tag_mapping
+from eventlog.tracker.media import MediaCalls
+from eventlog.tracker.models import ModelCalls
 from eventlog.tracker.recording import MAX_METRIC_BYTES
-from eventlog.tracker.runs import Runs
+from eventlog.tracker.watching import WatchCalls
 from eventlog.values import key_text, text
 
 _INT64 = 1 << 63
 
 
-class Tracker(Runs):
+class Tracker(MediaCalls, ModelCalls, WatchCalls):
     """Logs runs into the append-only log, and has sinks materialize them at their end.
 
     Every call is thread-safe, does no network I/O and, unless ``strict``, raises nothing because of the
     disk or a value. A call outside of a run starts one.
 
     Args:
-        backends: names of the sinks that get each run at its end.
+        backends: names of the sinks that get each run: ``local`` and ``console`` at its end, others live.
         config: project, experiment, tags and notes of the runs.
         output_dir: root of all runs; default ``EVLOG_DIR`` or ``./experiments``.
         durability: ``buffered``, or ``synced`` to wait for the disk at every call.
@@ -37,6 +40,8 @@ class Tracker(Runs):
         strict: raise what would otherwise be a warning.
         resume: go on with a run of the same id instead of starting another.
         writer: fine tuning, for tests and odd disks.
+        sink_options: arguments for the classes of sinks, by name of the sink.
+        sync_timeout_s: how long the end of a run waits for its delivery, in seconds.
     """
 
     def log_metrics(self, metrics: Mapping[str, object], step: int | None = None) -> None:
@@ -145,13 +150,14 @@ class Tracker(Runs):
         """Log a text, or HTML, of any length."""
         run = self._active()
         if run is not None:
-            media: ev.Media = ev.Media(
-                key=key_text(key),
-                media_type="html" if html else "text",
-                step=run.step(step),
-                text=text(str(value)),
+            run.add(
+                ev.Media(
+                    key=key_text(key),
+                    media_type="html" if html else "text",
+                    step=run.step(step),
+                    text=text(str(value)),
+                )
             )
-            run.add(media)
 
     def log_image(self, key: str, image: object, step: int | None = None, caption: str | None = None) -> None:
         """Log an image: a file, the bytes of one, a PIL image, a matplotlib figure or an array (h, w[, c]).
@@ -160,7 +166,7 @@ class Tracker(Runs):
         """
         run = self._active()
         if run is not None:
-            finishing.log_image(run, key_text(key), image, run.step(step), caption)
+            media.log_image(run, key_text(key), image, run.step(step), caption)
 
     def log_checkpoint(
         self, path: str | Path, step: int | None = None, metrics: Mapping[str, object] | None = None

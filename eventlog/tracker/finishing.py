@@ -1,11 +1,10 @@
-"""What surrounds a run: its verdict, its code, its images, and the sinks at its end.
+"""What surrounds a run: its verdict, its code, and the sinks at its end.
 
 What few runs need (subprocess, tempfile, the sinks) is imported where it is used: 10 ms of each start.
 """
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,10 @@ from eventlog.tracker.lifecycle import describe_error
 from eventlog.tracker.recording import RunRecorder
 
 MAX_DIFF_BYTES = 5 << 20
+
+
+AT_THE_END = frozenset({"local", "console"})
+"""These sinks make their files from a finished run; all others get it live, from a sidecar."""
 
 
 def verdict(error: BaseException | None) -> tuple[str, ev.ErrorInfo | None]:
@@ -43,13 +46,13 @@ def recover_and_learn(recorder: RunRecorder) -> None:
 
 
 def materialize(recorder: RunRecorder, backends: Sequence[str], *, strict: bool) -> None:
-    """Let each sink have the run that has just ended; a failing one costs a warning."""
+    """Let the sinks without a process of their own have the run that has just ended; errors are warnings."""
+    from eventlog.delivery.pump import deliver_run
     from eventlog.plugins import load_sink
-    from eventlog.sync import sync_run
 
-    for name in backends:
+    for name in AT_THE_END.intersection(backends):
         try:
-            sync_run(recorder.path, load_sink(name), name)
+            deliver_run(recorder.path, load_sink(name), name, timeout_s=0)
         except Exception as error:  # a sink must never reach the training; the log has everything
             if strict:
                 raise
@@ -107,89 +110,3 @@ def table_of(
         return names, list(take())
     take = getattr(dataframe, "itertuples", None)  # pandas
     return names, [list(row) for row in take(index=False)] if callable(take) else []
-
-
-_KINDS = {
-    ".png": "image/png",
-    ".jpg": "image/jpeg",
-    ".jpeg": "image/jpeg",
-    ".gif": "image/gif",
-    ".webp": "image/webp",
-    ".svg": "image/svg+xml",
-    ".bmp": "image/bmp",
-}
-_MAGIC = (
-    (b"\x89PNG", ".png"),
-    (b"\xff\xd8", ".jpg"),
-    (b"GIF8", ".gif"),
-    (b"RIFF", ".webp"),
-    (b"BM", ".bmp"),
-    (b"<svg", ".svg"),
-)
-
-
-def log_image(run: RunRecorder, key: str, image: object, step: int | None, caption: str | None) -> None:
-    """Store *image* as an artifact and log where it is; what is no image costs a warning."""
-    import tempfile
-
-    try:
-        data, suffix = _image_bytes(image)
-    except Exception as error:  # plotting libraries raise whatever they like
-        run.complain(key, f"image {key!r} was not logged: {error}")
-        return
-    name = safe_name(key.replace("/", "-")) + ("" if step is None else f"-{step}") + suffix
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "image"
-        path.write_bytes(data)
-        try:
-            stored = _store(run, path, f"media/{name}")
-        except OSError as error:
-            run.complain(key, f"image {key!r} was not logged: {error}")
-            return
-    run.add(
-        ev.Media(
-            key=key,
-            media_type="image",
-            step=step,
-            path=stored.path,
-            mime_type=_KINDS.get(suffix),
-            size_bytes=stored.size_bytes,
-            sha256=stored.sha256,
-            caption=caption,
-        )
-    )
-
-
-def _store(run: RunRecorder, path: Path, name: str):  # type: ignore[no-untyped-def]
-    from eventlog.storage.artifacts import store
-
-    return store(run.path, path, name, 1)
-
-
-def _image_bytes(image: object) -> tuple[bytes, str]:
-    if isinstance(image, (bytes, bytearray)):
-        data = bytes(image)
-        return data, next((suffix for magic, suffix in _MAGIC if data.startswith(magic)), ".bin")
-    if isinstance(image, (str, Path)):
-        path = Path(image)
-        return path.read_bytes(), path.suffix.lower()
-    buffer = io.BytesIO()
-    savefig, save = getattr(image, "savefig", None), getattr(image, "save", None)
-    if callable(savefig):  # matplotlib
-        savefig(buffer, format="png")
-    elif callable(save):  # PIL
-        save(buffer, format="PNG")
-    else:
-        _array_image(image).save(buffer, format="PNG")
-    return buffer.getvalue(), ".png"
-
-
-def _array_image(array: object):  # type: ignore[no-untyped-def]  # PIL is not a dependency
-    import numpy as np
-    from PIL import Image
-
-    values = np.asarray(array)
-    if values.dtype.kind == "f":
-        values = np.clip(values * 255, 0, 255)
-    values = values.astype("uint8")
-    return Image.fromarray(values[..., 0] if values.ndim == 3 and values.shape[-1] == 1 else values)

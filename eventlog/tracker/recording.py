@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
@@ -19,6 +19,9 @@ from eventlog.errors import BadValueError, warn_once
 from eventlog.storage import artifacts
 from eventlog.storage.buffer import LineTooLongError, LogBuffer
 from eventlog.values import as_mapping, key_text, metric_number, step_number, text, to_json
+
+if TYPE_CHECKING:
+    from eventlog.tracker.live import Sidecar
 
 MAX_METRIC_BYTES = 64_000
 
@@ -228,8 +231,10 @@ class RunRecorder:
     # --- for `lifecycle` -----------------------------------------------------------------------
 
     def end_at_exit(self, status: str, error: ev.ErrorInfo | None, signal_name: str | None) -> None:
-        """End the run, because the process does."""
+        """End the run, because the process does; a signal does not wait for the delivery."""
         self.end(status, error, signal_name)
+        if self.sidecar is not None and signal_name is None:
+            self.sidecar.finish()
 
     def write_soon(self) -> None:
         """Let what was logged reach the disk, without waiting."""
@@ -242,6 +247,7 @@ class RunRecorder:
         self._is_inherited = True
 
     _is_inherited = False
+    sidecar: Sidecar | None = None
 
 
 def _summary_value(value: object) -> object:

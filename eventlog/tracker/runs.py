@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -46,7 +46,9 @@ class Runs:
 
     Attributes:
         config: project, experiment, tags and notes of the runs.
-        backends: names of the sinks that get each run at its end.
+        backends: names of the sinks that get each run.
+        sink_options: the options of those sinks, by name.
+        sync_timeout_s: how long the end of a run waits for its delivery, in seconds.
         root: directory of all projects.
     """
 
@@ -61,6 +63,8 @@ class Runs:
         strict: bool = False,
         resume: bool = False,
         writer: WriterOptions | None = None,
+        sink_options: Mapping[str, Mapping[str, object]] | None = None,
+        sync_timeout_s: float = 30.0,
     ) -> None:
         self.config = config or TrackingConfig()
         self.backends = tuple(backends)
@@ -68,6 +72,8 @@ class Runs:
         self.root = Path(output_dir) if output_dir is not None else self.settings.root
         self.rank = self.settings.rank if rank is None else rank
         self.strict, self.resume = strict, resume
+        self.sink_options = dict(sink_options or {})
+        self.sync_timeout_s = sync_timeout_s
         self._options = writer or WriterOptions()
         if durability is not None:
             self._options = msgspec.structs.replace(self._options, durability=durability)
@@ -131,9 +137,22 @@ class Runs:
             finishing.recover_and_learn(recorder)
             recorder.add(ev.RunResumed(reason="resumed" if resume else "joined"))
         self._push(recorder)
+        if self.rank == 0:
+            self._deliver_live(recorder)
         if self.config.log_code:
             finishing.log_code(recorder)
         return self._handle(recorder.run_id)
+
+    def _deliver_live(self, recorder: RunRecorder) -> None:
+        """Start the process that brings the run to all sinks that do not wait for its end."""
+        live = [name for name in self.backends if name not in finishing.AT_THE_END]
+        if live:
+            # Few runs need it, and `subprocess` takes milliseconds to import.
+            from eventlog.tracker.live import Sidecar
+
+            targets = {name: self.sink_options.get(name, {}) for name in live}
+            recorder.sidecar = Sidecar(recorder.path, targets, timeout_s=self.sync_timeout_s)
+            recorder.sidecar.start()
 
     def _place(self, run_id: str | None, name: str, *, resume: bool) -> Placed:
         """Return the run's directory: for the first run that of a surrounding ``evlog run``, if any."""
@@ -233,6 +252,8 @@ class Runs:
         recorder.end(text(status), error)
         if self.rank == 0:
             finishing.materialize(recorder, self.backends, strict=self.strict)
+        if recorder.sidecar is not None:
+            recorder.sidecar.finish(strict=self.strict)
 
     def __enter__(self) -> Self:
         return self

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from eventlog import Tracker, TrackingConfig
 from eventlog.plugins import load_sink
-from eventlog.sync import sync_run
+from eventlog.delivery.pump import deliver_run
 
 FILES = ("metadata.json", "metrics.json", "params.json", "artifacts.json", "final_state.json")
 
@@ -30,7 +30,7 @@ def contents(run: Path) -> dict[str, bytes]:
 def test_the_files_hold_what_was_logged(tmp_path: Path) -> None:
     """Each file has its part of the run."""
     run = make_run(tmp_path)
-    sync_run(run, load_sink("local"), "local")
+    deliver_run(run, load_sink("local"), "local")
 
     read = {name: json.loads(data) for name, data in contents(run).items()}
     assert read["params.json"] == {"lr": 0.1, "odd": "Infinity"}
@@ -51,11 +51,11 @@ def test_the_files_hold_what_was_logged(tmp_path: Path) -> None:
 def test_repeating_changes_nothing(tmp_path: Path) -> None:
     """The same log gives the same bytes, also after the files were deleted."""
     run = make_run(tmp_path)
-    sync_run(run, load_sink("local"), "local")
+    deliver_run(run, load_sink("local"), "local")
     first = contents(run)
     for name in FILES:
         (run / name).unlink()
-    sync_run(run, load_sink("local"), "local")
+    deliver_run(run, load_sink("local"), "local")
 
     assert contents(run) == first
     assert not list(run.glob(".*.tmp"))
