@@ -2,8 +2,9 @@
 
 `config` holds the settings that all backends share, `naming` decides where a run lies, `recording` turns
 calls into events of one run, `runs` starts, nests and ends them, `lifecycle` ends them when the process
-does, `live` keeps the process beside a run that delivers it, `core` is the `Tracker`, `results` knows experiment results, `auto` is the decorator, `backends` has
-the names people know.
+does, `live` keeps the process beside a run that delivers it. `core` is the `Tracker`; `media`, `sounds`,
+`models` and `watching` are its calls for pictures, sounds, models and torch hooks. `results` knows
+experiment results, `auto` is the decorator, `backends` has the names people know.
 """
 
 from eventlog.tracker.auto import auto_track

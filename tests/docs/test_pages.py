@@ -91,7 +91,7 @@ def test_the_readmes_example_prints_what_it_says(tmp_path: Path) -> None:
 def test_every_logging_call_is_in_the_reference() -> None:
     """The tracker's page names each public method."""
     page = (REFERENCE / "tracker.md").read_text()
-    public = [name for name in vars(Tracker) if not name.startswith("_") and callable(getattr(Tracker, name))]
+    public = [name for name in dir(Tracker) if not name.startswith("_") and callable(getattr(Tracker, name))]
     internal = {"end_with", "log_event"}
 
     assert [
