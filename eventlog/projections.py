@@ -145,6 +145,11 @@ class RunFold:
         """Count events that are not shown to this fold."""
         self.events += count
 
+    def note_time(self, last_ts: int | None) -> None:
+        """Take note of the time of events that are not shown to this fold."""
+        if last_ts is not None:
+            self._life.last_ts = max(self._life.last_ts or 0, last_ts)
+
     def apply_slice(self, writer: str, rank: int, events: Sequence[AnyEvent]) -> None:
         """Take consecutive events of one writer."""
         self._writers.setdefault(writer)

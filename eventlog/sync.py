@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from eventlog.delivery.batches import find_start
 from eventlog.delivery.pump import TIMEOUT_S, deliver_run
 from eventlog.delivery.shaping import Shape
-from eventlog.errors import EvlogError, LeaseHeldError
+from eventlog.errors import EvlogError, LeaseHeldError, LeaseLostError
 from eventlog.plugins import load_sink, missing_package
 from eventlog.replay import is_running, outline
 from eventlog.sink import Sink
@@ -74,7 +74,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What happened to one run at one destination.
 
     Attributes:
-        result: ``delivered``, ``busy`` (another process is at it), ``stopped`` or ``failed``.
+        result: ``delivered``, ``busy`` (another process is at it), ``stopped`` or ``failed``; of a run that
+            is followed also ``waiting`` (the destination is out of reach).
         events: that were delivered now.
         status: of the run, as the destination was told.
     """
@@ -177,7 +178,7 @@ def deliver_one(
             stop=stop,
             on_batch=on_batch,
         )
-    except LeaseHeldError as error:
+    except (LeaseHeldError, LeaseLostError) as error:
         return replace(done, result="busy", message=str(error))
     except Exception as error:  # sinks are anybody's code; the table shows what they raised
         return replace(done, result="failed", message=explain(error, target.sink))

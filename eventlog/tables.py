@@ -57,6 +57,8 @@ RUNS = Table(
         Column("events", "BIGINT", "number of events"),
         Column("dropped", "BIGINT", "number of events that a full disk cost"),
         Column("damage", "BIGINT", "number of places where the log is damaged"),
+        Column("host", "VARCHAR", "machine that it ran on"),
+        Column("git_commit", "VARCHAR", "commit of its code"),
         Column("path", "VARCHAR", "directory of the run"),
     ),
 )

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from eventlog.codec import seq_of
 from eventlog.storage.cursor import Cursor
-from eventlog.storage.ends import last_line
+from eventlog.storage.ends import last_lines
 from eventlog.storage.layout import SegmentName, list_segments, log_directory
 
 _TS = re.compile(rb'^\{"seq":\d+,"ts":(\d+)')
@@ -40,10 +40,10 @@ def backlog(run: Path, cursors: Mapping[str, Cursor]) -> Backlog:
 def _end(log_dir: Path, segments: list[SegmentName]) -> tuple[int, int] | None:
     """Return the seq that comes next and the time of the last line, None if there is no line."""
     for name in reversed(segments):
-        line = last_line(name.path(log_dir))
-        match = _TS.match(line)
-        if match:
-            # A frame carries the seq of the event that comes next.
-            is_frame = b'"type":"segment_' in line[:80]
-            return seq_of(line) + (0 if is_frame else 1), int(match[1])
+        for line in reversed(last_lines(name.path(log_dir))):
+            match = _TS.match(line)
+            if match:
+                # A frame carries the seq of the event that comes next.
+                is_frame = b'"type":"segment_' in line[:80]
+                return seq_of(line) + (0 if is_frame else 1), int(match[1])
     return None

@@ -15,13 +15,27 @@ from pathlib import Path
 from eventlog.clock import SYSTEM_CLOCK, Clock
 from eventlog.delivery import lease
 from eventlog.delivery.batches import batches, find_start, halves, log_sizes
-from eventlog.delivery.ledger import Ledger, Plan, ledger_path, load_ledger, save_ledger
-from eventlog.delivery.letters import DeadLetters
+from eventlog.delivery.ledger import (
+    Ledger,
+    Plan,
+    generation_after,
+    ledger_path,
+    load_ledger,
+    remove_leftovers,
+    save_ledger,
+)
+from eventlog.delivery.letters import DeadLetter, DeadLetters
 from eventlog.delivery.shaping import Shape, Shaper
-from eventlog.errors import BadShapeError, ShapeChangedError, SinkRejectedError
+from eventlog.errors import (
+    BadShapeError,
+    CheckpointError,
+    EvlogError,
+    ShapeChangedError,
+    SinkRejectedError,
+)
 from eventlog.events import RunStarted
 from eventlog.replay import is_running, living_writers
-from eventlog.sink import Batch, KeepsState, RunInfo, RunStatus, Sink
+from eventlog.sink import Batch, Entry, KeepsState, RunInfo, RunStatus, Sink
 from eventlog.storage.layout import is_network_file_system, log_directory
 from eventlog.storage.merge import RunReader, Slice
 from eventlog.storage.repair import recover_run
@@ -66,6 +80,8 @@ class Delivery:
         self._on_batch = on_batch
         self._clock, self._system = clock, system
         self._path = ledger_path(run, sink_name, sink.destination)
+        self._shape = shape
+        self._is_on_network = is_network_file_system(log_directory(run))
         self._reader: RunReader | None = None
         self._is_open = False
         self._skip: dict[str, int] = {}
@@ -74,35 +90,48 @@ class Delivery:
         self._letters = DeadLetters(self._path, clock=clock, system=system)
         self._lease = lease.acquire(self._path.with_suffix(""))
         try:
-            self.ledger = self._load(shape, restart=restart)
+            remove_leftovers(self._path)
+            if restart:
+                self._check_shape()
+                self._restart()
+            self.ledger = self._load()
         except BaseException:
             self._lease.release()
             raise
         self._shaper = Shaper(self.ledger.shape)
 
-    def _load(self, shape: Shape | None, *, restart: bool) -> Ledger:
-        try:
-            ledger = load_ledger(self._path)
-        except Exception:
-            if not restart:
-                raise
-            ledger = None
-        fresh = Ledger(sink=self.sink_name, destination=self.sink.destination, shape=shape or Shape())
-        if not fresh.shape.is_plain and not self.sink.traits.takes_shape:
-            raise BadShapeError(
-                f"{self.sink_name} copies the log as it is: {fresh.shape} cannot be had there"
-            )
+    def _load(self) -> Ledger:
+        self._check_shape()
+        ledger = load_ledger(self._path)
         if ledger is None:
-            return fresh
-        if restart:
-            ledger.begin_anew(fresh.shape, generation=ledger.generation + 1)
-            self._letters.clear()
-            save_ledger(self._path, ledger, self._system)
-        elif shape is not None and shape != ledger.shape and not self._is_projection:
-            raise ShapeChangedError(self.run.name, self.sink_name, str(ledger.shape), str(shape))
-        elif shape is not None:
-            ledger.shape = shape
+            return self._fresh()
+        if self._shape is not None and self._shape != ledger.shape:
+            if (ledger.is_begun or ledger.cursors) and not self._is_projection:
+                raise ShapeChangedError(self.run.name, self.sink_name, str(ledger.shape), str(self._shape))
+            ledger.shape = self._shape
         return ledger
+
+    def _check_shape(self) -> None:
+        if self._shape is not None and not (self._shape.is_plain or self.sink.traits.takes_shape):
+            raise BadShapeError(
+                f"{self.sink_name} copies the log as it is: {self._shape} cannot be had there"
+            )
+
+    def _restart(self) -> None:
+        """Forget what was delivered, also if the ledger cannot be read."""
+        try:
+            old = load_ledger(self._path)
+            generation = old.generation + 1 if old else 0
+        except CheckpointError:
+            generation = generation_after(self._path, self._clock)
+        ledger = self._fresh()
+        ledger.generation = generation
+        save_ledger(self._path, ledger, self._system)
+        self._letters.clear()
+
+    def _fresh(self) -> Ledger:
+        shape = self._shape or Shape()
+        return Ledger(sink=self.sink_name, destination=self.sink.destination, shape=shape)
 
     @property
     def _is_projection(self) -> bool:
@@ -113,9 +142,11 @@ class Delivery:
     def has_news(self) -> bool:
         """Tell whether the log has grown since the destination was told how the run ended."""
         closed = self.ledger.closed
-        if self._is_projection or closed is None or closed.is_running:
+        if self._is_projection or closed is None or closed.is_running or self.ledger.plan is not None:
             return True
-        return self.ledger.plan is not None or log_sizes(self.run) != self.ledger.sizes
+        sizes = log_sizes(self.run)
+        # What lies in a ring changes no size.
+        return sizes != self.ledger.sizes or any(name.endswith(".ring") for name in sizes)
 
     @property
     def findings(self) -> int:
@@ -135,14 +166,15 @@ class Delivery:
             SinkUnavailableError: from the sink.
         """
         if self._is_dirty:
-            self.ledger = load_ledger(self._path) or self._fresh()
+            self.ledger = self._load()
             self._is_dirty = False
         if self._is_projection:
             self.ledger.begin_anew(self.ledger.shape, generation=self.ledger.generation)
+        self._forget_letters()
         self._shaper = Shaper(self.ledger.shape, self.ledger.counts and self.ledger.counts.copy())
         self._reader = self._open_log()
-        if self.ledger.shape.max_points is not None and self.ledger.counts is None:
-            self._count_points()
+        if self.ledger.shape.max_points is not None:
+            count_points(self.run, self._shaper)
         own = self.sink.open(self._info())
         self._is_open = True
         self._skip = {writer: cursor.seq for writer, cursor in own.cursors.items()} if own else {}
@@ -150,16 +182,22 @@ class Delivery:
             self._repeat(self.ledger.plan)
             self._reader = self._open_log()
 
-    def _fresh(self) -> Ledger:
-        old = self.ledger
-        return Ledger(sink=old.sink, destination=old.destination, shape=old.shape, generation=old.generation)
+    def _forget_letters(self) -> None:
+        """Forget letters that were delivered, and those of events that come once more."""
+        gone = set(self.ledger.retried)
+        for letter in self._letters.read():
+            cursor = self.ledger.cursors.get(letter.writer)
+            if cursor is None or letter.seq >= cursor.seq:
+                gone.add(letter.key)
+        self.ledger.dead_letters = self._letters.remove(gone)
+        self.ledger.retried = []
 
     def _open_log(self) -> RunReader:
         recover_run(self.run)
         return RunReader(
             self.run,
             start=self.ledger.checkpoint,
-            waits_on_nul=is_network_file_system(log_directory(self.run)),
+            waits_on_nul=self._is_on_network,
         )
 
     def _info(self) -> RunInfo:
@@ -178,17 +216,6 @@ class Delivery:
             return None
         event = Shaper(self.ledger.shape).apply("", [found])[0]
         return event if isinstance(event, RunStarted) else None
-
-    def _count_points(self) -> None:
-        """Count all points before the first is delivered: ``max_points`` needs to know them."""
-        counted = RunReader(self.run)
-        for part in counted.slices():
-            self._shaper.count(part.writer, part.events)
-        if is_running(self.run):
-            raise BadShapeError(
-                f"{self.run.name} is still running, and --max-points needs to know all of its points. "
-                "Deliver it when it has ended, or use --every"
-            )
 
     def pull(self, stop: threading.Event | None = None) -> int:
         """Deliver what the log holds beyond what was delivered; return the number of events.
@@ -217,10 +244,13 @@ class Delivery:
         """
         assert self._reader is not None
         # In this order: who is dead now has nothing to add to what is read afterwards.
-        sizes, alive = log_sizes(self.run), living_writers(self.run)
+        known, alive = set(self._reader.known_writers()), living_writers(self.run)
         if not alive:
             recover_run(self.run)
+        sizes = log_sizes(self.run)
         self.pull()
+        # Somebody may have resumed the run meanwhile.
+        alive |= living_writers(self.run) - known
         status, end = self.ledger.life.status(alive)
         told = RunStatus(
             status=status,
@@ -229,17 +259,22 @@ class Delivery:
         )
         self.sink.close(told)
         self._is_open = False
-        self.ledger.closed, self.ledger.sizes = told, sizes
+        self.ledger.closed, self.ledger.sizes = told, {} if self._has_gaps() else sizes
         self.ledger.last_error = self.ledger.failed_at = None
         self.save()
         return told
 
+    def _has_gaps(self) -> bool:
+        """Tell whether bytes may still arrive where the files already count them, from another host."""
+        readers = self._reader.writers.values() if self._reader else ()
+        return self._is_on_network and any(reader.tail_findings() for reader in readers)
+
     def disconnect(self) -> None:
         """Close the sink before the end; what was not saved will be repeated."""
+        self._reader = None
         if self._is_open:
             self._is_open = False
             self.sink.close(None)
-        self._reader = None
 
     def release(self) -> None:
         """Give the lease back."""
@@ -248,11 +283,13 @@ class Delivery:
     def note_error(self, error: BaseException) -> None:
         """Keep in the ledger, without moving it, what the last try said."""
         # From the disk: what is in memory may be ahead of what the sink holds.
+        self._is_dirty = True
         ledger = load_ledger(self._path) or self._fresh()
-        ledger.last_error, ledger.failed_at = f"{error}", self._clock.now_us()
+        is_ours = isinstance(error, EvlogError) and str(error)
+        ledger.last_error = str(error) if is_ours else f"{type(error).__name__}: {error}"
+        ledger.failed_at = self._clock.now_us()
         self._lease.check()
         save_ledger(self._path, ledger, self._system)
-        self._is_dirty = True
 
     def save(self) -> None:
         """Save what was delivered.
@@ -282,19 +319,27 @@ class Delivery:
         self._is_dirty = True
         if self.sink.traits.fixed_batches:
             self._begin(Plan(parts=[(part.writer, part.events[-1].seq + 1) for part in slices]))
+        elif not (self.ledger.is_begun or self._is_projection):
+            self._begin(None)
         counts = self._shaper.counts.copy()
         batch = self._shaped(slices)
         try:
             if batch.count:
-                self.sink.write(batch)
+                self._write(batch)
         except SinkRejectedError as error:
-            if not error.events and batch.count > 1:
+            refused = _named(batch, error)
+            if not refused and batch.count > 1:
                 self._shaper.counts = counts
                 for half in halves(slices):
                     self._deliver(half)
                 return
-            self._bury(batch, error)
+            self.ledger.dead_letters = self._letters.add(refused or batch.entries(), str(error))
         self._advance(slices)
+
+    def _write(self, batch: Batch) -> None:
+        # Somebody who slept would send what another one has sent by now.
+        self._lease.check()
+        self.sink.write(batch)
 
     def _shaped(self, slices: Sequence[Slice]) -> Batch:
         """Return what of *slices* goes to the sink: in shape, without what the destination has already."""
@@ -309,11 +354,6 @@ class Delivery:
             if events:
                 parts.append(part._replace(events=events))
         return Batch(parts)
-
-    def _bury(self, batch: Batch, error: SinkRejectedError) -> None:
-        named = set(error.events)
-        refused = [e for e in batch.entries() if not named or (e.writer, e.event.seq) in named]
-        self.ledger.dead_letters = self._letters.add(refused, str(error))
 
     def _advance(self, slices: Sequence[Slice]) -> None:
         """Take note that *slices* are where they should be."""
@@ -335,14 +375,15 @@ class Delivery:
         if self._on_batch is not None:
             self._on_batch(sum(len(part.events) for part in slices))
 
-    def _begin(self, plan: Plan) -> None:
-        """Put on the disk, before anything is sent, what the batch is made of."""
-        self.ledger.plan = plan
+    def _begin(self, plan: Plan | None) -> None:
+        """Put on the disk, before anything is sent, that it will be, and what the batch is made of."""
+        self.ledger.is_begun, self.ledger.plan = True, plan
         self.save()
+        self._is_dirty = True
 
     def _repeat(self, plan: Plan) -> None:
         if plan.letters:
-            self._try_letters(set(plan.letters))
+            self._try_letters(plan.letters)
         elif plan.parts:
             assert self._reader is not None
             self._deliver(list(self._reader.take(plan.parts)))
@@ -356,23 +397,64 @@ class Delivery:
         Raises:
             SinkUnavailableError: from the sink.
         """
-        return self._try_letters({letter.key for letter in self._letters.read()})
+        return self._try_letters([letter.key for letter in self._letters.read()])
 
-    def _try_letters(self, keys: set[tuple[str, int]]) -> int:
-        left = 0
-        for letter in self._letters.read():
-            if letter.key not in keys:
-                continue
-            if self.sink.traits.fixed_batches:
-                self._begin(Plan(letters=[letter.key]))
-            batch = Batch([letter.as_slice()])
-            try:
-                self.sink.write(batch)
-            except SinkRejectedError as error:
-                left = self._letters.add(batch.entries(), str(error))
-            else:
-                left = self._letters.remove([letter.key])
-            self.ledger.dead_letters = left
-            self.ledger.plan = None
-            self.save()
-        return left
+    def _try_letters(self, keys: Sequence[tuple[str, int]]) -> int:
+        letters = {letter.key: letter for letter in self._letters.read()}
+        wanted = [letters[key] for key in keys if key in letters]
+        limit = self.sink.traits.batch_events
+        for begin in range(0, len(wanted), limit):
+            self._retry(wanted[begin : begin + limit])
+        return self.ledger.dead_letters
+
+    def _retry(self, letters: Sequence[DeadLetter]) -> None:
+        self._is_dirty = True
+        if self.sink.traits.fixed_batches:
+            self._begin(Plan(letters=[letter.key for letter in letters]))
+        batch = Batch([letter.as_slice() for letter in letters])
+        refused: list[Entry] = []
+        try:
+            self._write(batch)
+        except SinkRejectedError as error:
+            refused = _named(batch, error)
+            if not refused and len(letters) > 1:
+                middle = len(letters) // 2
+                self._retry(letters[:middle])
+                self._retry(letters[middle:])
+                return
+            refused = refused or list(batch.entries())
+            self._letters.add(refused, str(error))
+        left = {(entry.writer, entry.event.seq) for entry in refused}
+        # Together with the state in which the destination has them; only then are they forgotten.
+        self.ledger.retried = [letter.key for letter in letters if letter.key not in left]
+        self.ledger.dead_letters -= len(self.ledger.retried)
+        self.ledger.plan = None
+        self.save()
+        self._letters.remove(self.ledger.retried)
+
+
+def count_points(run: Path, shaper: Shaper) -> None:
+    """Count all points of *run* for a shape with ``max_points``.
+
+    A writer that was counted before is dead and stays as it was; a resumed run has another one.
+
+    Raises:
+        BadShapeError: the run is still going on.
+    """
+    counted = RunReader(run)
+    for writer in counted.known_writers():
+        if writer not in shaper.counts.totals:
+            shaper.count(writer, [])
+            for block in counted.writer(writer).blocks():
+                shaper.count(writer, block.events())
+    if is_running(run):
+        raise BadShapeError(
+            f"{run.name} is still running, and --max-points needs to know all of its points. "
+            "Deliver it when it has ended, or use --every"
+        )
+
+
+def _named(batch: Batch, error: SinkRejectedError) -> list[Entry]:
+    """Return the events of *batch* that *error* names."""
+    named = set(error.events)
+    return [entry for entry in batch.entries() if (entry.writer, entry.event.seq) in named]

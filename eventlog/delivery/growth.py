@@ -18,28 +18,40 @@ RELIST_UNSETTLED_S = 0.5
 
 
 class Growth:
-    """What is known of the files of one log. Not safe for several threads."""
+    """What is known of the files of one log. Not safe for several threads.
+
+    Attributes:
+        is_gone: there was a log, and there is none any more.
+    """
 
     def __init__(self, run: Path) -> None:
-        self._directory = os.fspath(log_directory(run))
-        self._is_network = is_network_file_system(log_directory(run))
+        self._log = log_directory(run)
+        self._directory = os.fspath(self._log)
+        self._is_network = is_network_file_system(self._log)
+        self.is_gone = False
         self._mtime_ns = -1
-        self._list_at = 0.0
+        self._changed_at = self._list_at = 0.0
         self._sizes: dict[str, int] = {}
         self._newest: dict[str, str] = {}
 
     def look(self, now: float) -> bool:
-        """Tell whether anything has changed since the last look; True at the first one.
+        """Tell whether anything has changed since the last look; at the first one, whether there is anything.
 
         Args:
             now: monotonic seconds.
+
+        Raises:
+            OSError: the log cannot be looked at.
         """
         try:
             mtime_ns = os.stat(self._directory).st_mtime_ns  # noqa: PTH116 - thousands of times a second
-        except FileNotFoundError:
+            if self._is_network or mtime_ns != self._mtime_ns or now >= self._list_at:
+                return self._list(now, mtime_ns)
+        except (FileNotFoundError, NotADirectoryError):
+            self.is_gone = self._mtime_ns != -1
+            self._sizes, self._newest = {}, {}
+            self._list_at = 0.0
             return False
-        if self._is_network or mtime_ns != self._mtime_ns or now >= self._list_at:
-            return self._list(now, mtime_ns)
         changed = False
         for path in self._newest.values():
             size = _size(path)
@@ -49,17 +61,20 @@ class Growth:
         return changed
 
     def _list(self, now: float, mtime_ns: int) -> bool:
-        settles = mtime_ns != self._mtime_ns
-        self._list_at = now + (RELIST_UNSETTLED_S if settles else RELIST_S)
-        self._mtime_ns = mtime_ns
+        names = os.listdir(self._directory)  # noqa: PTH208 - as above
+        self.is_gone = False
+        if mtime_ns != self._mtime_ns:
+            self._mtime_ns, self._changed_at = mtime_ns, now
+        has_settled = now - self._changed_at > SETTLED_S
+        self._list_at = now + (RELIST_S if has_settled else RELIST_UNSETTLED_S)
         newest: dict[str, tuple[int, str]] = {}
         sizes: dict[str, int] = {}
-        for entry in os.scandir(self._directory):
-            name = parse_segment(entry.name)
+        for name in map(parse_segment, names):
             if name is None:
                 continue
-            sizes[entry.path] = _size(entry.path)
-            newest[name.writer] = max(newest.get(name.writer, (0, "")), (name.segment, entry.path))
+            path = os.fspath(name.path(self._log))
+            sizes[path] = _size(path)
+            newest[name.writer] = max(newest.get(name.writer, (0, "")), (name.segment, path))
         changed = sizes != self._sizes
         self._sizes = sizes
         self._newest = {writer: path for writer, (_, path) in newest.items()}

@@ -8,6 +8,7 @@ begun.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from hashlib import sha256
@@ -138,6 +139,15 @@ def save_ledger(path: Path, ledger: Ledger, system: System = SYSTEM) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, msgspec.json.encode(ledger) + b"\n", system)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what a killed process left while it replaced *path* or a file that belongs to it."""
+    for name in list_names(path.parent):
+        if name.startswith(f".{path.stem}.") and name.endswith(".tmp"):
+            # One that cannot be removed hurts nobody.
+            with contextlib.suppress(OSError):
+                (path.parent / name).unlink()
 
 
 def iter_ledgers(run: Path) -> Iterator[Path]:

@@ -68,15 +68,18 @@ def deliver_run(
     """
     stop = stop or threading.Event()
     breaker = breaker_of(sink_name, sink.destination)
-    count = 0
     status: str | None = None
+    begin = farthest = 0
 
-    def took(events: int) -> None:
-        nonlocal count
-        count += events
-        breaker.succeeded()
-        if on_batch:
-            on_batch(events)
+    def took(_: int) -> None:
+        nonlocal farthest
+        # What is only repeated is no progress: else one that fails in the end each time would never time out.
+        new = delivery.ledger.events - farthest
+        if new > 0:
+            farthest += new
+            breaker.succeeded()
+            if on_batch:
+                on_batch(new)
 
     delivery = Delivery(
         run, sink, sink_name, shape=shape, restart=restart, on_batch=took, clock=clock, system=system
@@ -87,12 +90,14 @@ def deliver_run(
             ledger = delivery.ledger
             told = ledger.closed.status if ledger.closed else ""
             return Delivered(events=0, status=told, dead_letters=ledger.dead_letters)
+        if not sink.traits.is_projection:
+            begin = farthest = delivery.ledger.events
         while wait_turn(breaker, stop, timeout_s=timeout_s, clock=clock):
             status = _try(delivery, breaker, stop, retry_letters=has_letters, clock=clock)
             if status is not None:
                 break
         return Delivered(
-            events=count,
+            events=farthest - begin,
             status=status or "",
             findings=delivery.findings,
             dead_letters=delivery.ledger.dead_letters,
@@ -150,8 +155,8 @@ def end_badly(delivery: Delivery, breaker: Breaker, error: BaseException, clock:
         breaker.failed(clock.monotonic_s(), str(error), error.retry_after_s)
     else:
         breaker.given_up()
-    # What closing says on top of that helps nobody: the first error is the one that is shown.
-    with contextlib.suppress(Exception):
-        delivery.disconnect()
+    # What these say on top of that helps nobody: the first error is the one that is shown.
     with contextlib.suppress(Exception):
         delivery.note_error(error)
+    with contextlib.suppress(Exception):
+        delivery.disconnect()

@@ -16,8 +16,9 @@ from typing import Self
 import duckdb
 
 from eventlog.errors import QueryError
-from eventlog.query.ingest import ingest
-from eventlog.storage.layout import RunPath, iter_runs
+from eventlog.query.convert import quoted
+from eventlog.query.refresh import refresh
+from eventlog.query.views import create_views
 
 ROWS_AT_ONCE = 2048
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -64,34 +65,25 @@ class Database:
         cls,
         root: Path,
         *,
-        runs: list[RunPath] | None = None,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> Self:
         """Verify and load the runs below *root*.
 
         Args:
-            runs: only these; default all.
             on_progress: called with the number of runs that are loaded, and of all.
 
         Raises:
             OSError: no room for temporary files.
         """
-        wanted = list(iter_runs(root)) if runs is None else runs
-        done = 0
-
-        def count() -> None:
-            nonlocal done
-            done += 1
-            if on_progress:
-                on_progress(done, len(wanted))
-
         connection = duckdb.connect(
             ":memory:",
             config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"},
         )
         connection.execute("SET TimeZone = 'UTC'")
-        problems = ingest(wanted, connection, count)
-        return cls(connection, problems)
+        state = refresh(root, connection, on_progress=on_progress)
+        create_views(connection, state)
+        connection.execute(f"SET allowed_directories = [{quoted(state.directory)}]")
+        return cls(connection, state.overlay.problems)
 
     def execute(self, sql: str, parameters: dict[str, object] | None = None) -> Result:
         """Run *sql* and return its rows; files and settings are out of reach.

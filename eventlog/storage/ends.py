@@ -35,6 +35,12 @@ def ends_of(path: Path) -> Ends:
 
 def last_line(path: Path) -> bytes:
     """Return the last complete line without its newline; empty if there is none, or no file."""
+    lines = last_lines(path)
+    return lines[-1] if lines else b""
+
+
+def last_lines(path: Path) -> list[bytes]:
+    """Return some complete lines at the end, without their newlines; at least one if there is any."""
     tail = _TAIL_BYTES
     while True:
         try:
@@ -43,10 +49,10 @@ def last_line(path: Path) -> bytes:
                 file.seek(max(0, size - tail))
                 data = file.read(tail)
         except FileNotFoundError:
-            return b""
+            return []
         lines = data[: data.rfind(b"\n") + 1].split(b"\n")
         # The first piece may be the end of a longer line; then look at more.
         whole = lines[:-1] if size <= tail else lines[1:-1]
         if whole or size <= tail or tail > MAX_LINE_BYTES:
-            return whole[-1] if whole else b""
+            return whole
         tail *= 16

@@ -8,6 +8,7 @@ What must never change: nothing here is on the way of a log call, and no wait is
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import subprocess
@@ -24,9 +25,13 @@ from eventlog.errors import EvlogError, warn_once
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
 GRACE_S = 2.0
-SHOW_AFTER_S = 1.0
+SHOW_AFTER_S, SHOW_EVERY_S = 1.0, 10.0
+LOOK_S = 0.25
 DELIVERED, UNDELIVERED, HOPELESS, STOPPED = 0, 3, 4, 5  # as in `eventlog.sidecar`
-_START = "import sys; sys.path.append(sys.argv.pop(1)); from eventlog.sidecar import main; sys.exit(main())"
+_START = (
+    "import sys; sys.path += sys.argv[1:]; del sys.argv[1:]; "
+    "from eventlog.sidecar import main; sys.exit(main())"
+)
 
 
 class NotDeliveredError(EvlogError):
@@ -46,8 +51,10 @@ class Sidecar:
         self.run = run.absolute()
         self._targets, self._timeout_s = targets, timeout_s
         self._owner = os.getpid()
+        self._directory = _working_directory()
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
+        self._is_over = threading.Event()
         self._is_ending = threading.Event()
         self._has_ended = threading.Event()
         self._code: int | None = None
@@ -60,19 +67,23 @@ class Sidecar:
     def finish(self, *, strict: bool = False) -> None:
         """Wait for the delivery of a run that has ended, at most the timeout; then say what is left.
 
+        If other processes go on with the run, wait only for what is there now: the sidecar goes on as well.
+
         Raises:
             NotDeliveredError: *strict*, and something is left.
         """
         if os.getpid() != self._owner:
             return  # a forked child: the run and its sidecar are the parent's
-        self._wait()
+        self._is_over.set()
+        if self._wait():
+            return
         self._is_ending.set()
         if not self._has_ended.is_set():
             self._stop()
         if self._code == DELIVERED:
             return
         message = f"run {self.run.name} is logged, but not yet all of it is delivered"
-        message += f": {self._problem}. " if self._problem else ". "
+        message += f": {self._problem.rstrip('.')}. " if self._problem else ". "
         message += "Finish with: " + "; ".join(self.commands())
         if strict:
             raise NotDeliveredError(message)
@@ -80,7 +91,16 @@ class Sidecar:
 
     def commands(self) -> list[str]:
         """Return the commands that deliver what is left."""
-        return [sync_command(self.run, name, options) for name, options in self._targets.items()]
+        left = self._targets.keys() - self._complete() or self._targets.keys()
+        return [sync_command(self.run, name, self._targets[name]) for name in self._targets if name in left]
+
+    def _complete(self) -> set[str]:
+        from eventlog.delivery.status import standings
+
+        try:
+            return {one.sink for one in standings(self.run) if one.state == "complete"}
+        except Exception:  # whoever delivers the rest will see what is wrong with the files
+            return set()
 
     # --- the watching thread -------------------------------------------------------------------
 
@@ -88,15 +108,18 @@ class Sidecar:
         wait = FIRST_WAIT_S
         try:
             while not self._is_ending.is_set():
-                began = time.monotonic()
+                began, was_over = time.monotonic(), self._is_over.is_set()
                 self._code = self._live()
                 if self._code in {DELIVERED, UNDELIVERED, HOPELESS, STOPPED}:
                     return
                 self._problem = f"its process ended with code {self._code}, see {self._log_path()}"
+                if was_over:
+                    return  # it had its try with the whole run
                 wait = FIRST_WAIT_S if time.monotonic() - began > LONGEST_WAIT_S else wait
-                self._is_ending.wait(wait)
+                # The end of the run is a reason to try at once.
+                self._is_over.wait(wait)
                 wait = min(LONGEST_WAIT_S, wait * 2)
-        except OSError as error:
+        except Exception as error:  # whatever it is, it must not reach the job
             self._problem = f"the process that delivers cannot be started: {error}"
             warn_once("sidecar", f"{self._problem}. Deliver later with: {'; '.join(self.commands())}")
         finally:
@@ -109,71 +132,108 @@ class Sidecar:
             "targets": [{"sink": name, "options": options} for name, options in self._targets.items()],
             "timeout_s": self._timeout_s,
         }
-        package_root = str(Path(__file__).resolve().parents[2])
+        data = orjson.dumps(order) + b"\n"
         self._log_path().parent.mkdir(parents=True, exist_ok=True)
         with self._log_path().open("ab") as log, self._lock:
             if self._is_ending.is_set():
                 return STOPPED
-            # -P: the job's working directory may hold a `wandb/` or a `queue.py` that is not meant.
-            # A session of its own: Ctrl-C and the end of the terminal are the job's alone.
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _START, package_root],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                start_new_session=True,
-            )
-            self._process = process
+            process = self._process = self._launch(log)
         assert process.stdin is not None
         assert process.stdout is not None
-        try:
-            process.stdin.write(orjson.dumps(order))
+        listener = threading.Thread(target=self._listen, args=(process.stdout,), daemon=True)
+        listener.start()
+        with contextlib.suppress(BrokenPipeError):  # it died at once; its exit code tells
+            process.stdin.write(data)
             process.stdin.close()
-        except BrokenPipeError:
-            pass  # it died at once; its exit code tells
-        self._listen(process.stdout)
-        return process.wait()
+        code = process.wait()
+        # With a limit: a child that was forked while the process started may hold the pipe open.
+        listener.join(GRACE_S)
+        return code
+
+    def _launch(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
+        """Start the process.
+
+        -P: the job's working directory may hold a `wandb/` or a `queue.py` that is not meant. A session of
+        its own: Ctrl-C and the end of the terminal are the job's alone. The working directory of the run's
+        start: relative paths among the options mean that one, also when it is started again.
+        """
+        directory = self._directory if self._directory.is_dir() else self.run
+        return subprocess.Popen(
+            [sys.executable, "-P", "-c", _START, *_import_path()],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            cwd=directory,
+            start_new_session=True,
+        )
 
     def _listen(self, lines: IO[bytes]) -> None:
-        for line in lines:
-            try:
-                said = orjson.loads(line)
-                result, sink, message = said["result"], said["sink"], said.get("message", "")
-            except (orjson.JSONDecodeError, KeyError, TypeError):
-                continue  # a sink that prints; it is in nobody's way
-            if result in {"failed", "waiting"}:
-                self._problem = message
-                warn_once(
-                    f"sidecar {sink} {result}",
-                    f"{sink}: {message}. The run is logged and nothing is lost; "
-                    + ("delivery is tried again." if result == "waiting" else "deliver it later."),
-                )
+        with lines:
+            for line in lines:
+                try:
+                    said = orjson.loads(line)
+                    self._hear(said["result"], said["sink"], said.get("message", ""), said["dead_letters"])
+                except (orjson.JSONDecodeError, KeyError, TypeError):
+                    continue  # not ours
+
+    def _hear(self, result: str, sink: str, message: str, dead_letters: int) -> None:
+        if result in {"failed", "waiting"}:
+            self._problem = f"{sink}: {message}"
+            warn_once(
+                f"sidecar {sink} {result}",
+                f"{sink}: {message.rstrip('.')}. The run is logged and nothing is lost; "
+                + ("delivery is tried again." if result == "waiting" else "deliver it later."),
+            )
+        elif result == "delivered" and dead_letters:
+            warn_once(
+                f"sidecar {sink} letters",
+                f"{sink} refused {dead_letters} events of run {self.run.name}. They are kept: "
+                f"evlog sync {shlex.quote(str(self.run))} --status",
+            )
 
     def _log_path(self) -> Path:
         return self.run / ".evlog" / "sidecar.log"
 
     # --- the end ---------------------------------------------------------------------------------
 
-    def _wait(self) -> None:
-        """Wait for the end of the process, showing what is left if it takes long."""
-        deadline = time.monotonic() + self._timeout_s
-        if self._has_ended.wait(min(SHOW_AFTER_S, self._timeout_s)):
-            return
-        is_terminal = sys.stderr is not None and sys.stderr.isatty()
-        names = ", ".join(self._targets)
-        while (left := deadline - time.monotonic()) > 0:
-            line = f"evlog: delivering {self.run.name} to {names}: {self._events_left()} events left, "
-            line += f"waiting {left:.0f} s more"
-            _show(("\r\x1b[2K" if is_terminal else "") + line + ("" if is_terminal else "\n"))
-            if self._has_ended.wait(min(left, 0.5 if is_terminal else 10.0)):
+    def _wait(self) -> bool:
+        """Wait for the end of the process, showing what is left if it takes long.
+
+        Returns:
+            True if the process shall live on: others still log into the run.
+        """
+        began = time.monotonic()
+        deadline, show_at = began + self._timeout_s, began + SHOW_AFTER_S
+        is_terminal = _is_terminal()
+        clear = "\r\x1b[2K" if is_terminal else ""
+        goes_on = False
+        while (left := deadline - time.monotonic()) > 0 and not self._has_ended.wait(min(left, LOOK_S)):
+            goes_on = self._others_log()
+            if goes_on and self._events_left() == 0:
                 break
-        if is_terminal:
-            _show("\r\x1b[2K")
+            if time.monotonic() >= show_at:
+                show_at += LOOK_S if is_terminal else SHOW_EVERY_S
+                line = f"evlog: delivering {self.run.name} to {', '.join(self._targets)}: "
+                line += f"{self._events_left()} events left, waiting {left:.0f} s more"
+                _show(clear + line + ("" if is_terminal else "\n"))
+        _show(clear)
+        return goes_on and not self._has_ended.is_set()
+
+    def _others_log(self) -> bool:
+        from eventlog.replay import is_running
+
+        try:
+            return is_running(self.run)
+        except OSError:
+            return False
 
     def _events_left(self) -> int:
         from eventlog.delivery.status import events_left
 
-        return events_left(self.run, list(self._targets))
+        try:
+            return events_left(self.run, list(self._targets))
+        except Exception:  # it is only shown; the delivery itself says what is wrong
+            return -1
 
     def _stop(self) -> None:
         with self._lock:
@@ -193,6 +253,31 @@ def sync_command(run: Path, sink: str, options: Mapping[str, object]) -> str:
         shown = "…" if any(part in name.lower() for part in ("key", "token", "secret", "password")) else value
         words += ["--option", f"{name}={shown}"]
     return shlex.join(words)
+
+
+def _import_path() -> list[str]:
+    """Return where this process finds packages, for the end of another one's search path.
+
+    Not the working directory and that of the script: they may hold anything.
+    """
+    main = getattr(sys.modules.get("__main__"), "__file__", None)
+    left_out = {str(_working_directory())} | ({str(Path(main).absolute().parent)} if main else set())
+    own = str(Path(__file__).resolve().parents[2])
+    return [own, *(path for path in sys.path if Path(path).is_absolute() and path not in left_out)]
+
+
+def _working_directory() -> Path:
+    try:
+        return Path.cwd()
+    except OSError:
+        return Path("/")  # deleted meanwhile
+
+
+def _is_terminal() -> bool:
+    try:
+        return sys.stderr.isatty()
+    except (AttributeError, ValueError):
+        return False  # no standard error, or a closed one
 
 
 def _show(text: str) -> None:

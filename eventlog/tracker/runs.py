@@ -151,8 +151,11 @@ class Runs:
             from eventlog.tracker.live import Sidecar
 
             targets = {name: self.sink_options.get(name, {}) for name in live}
-            recorder.sidecar = Sidecar(recorder.path, targets, timeout_s=self.sync_timeout_s)
-            recorder.sidecar.start()
+            try:
+                recorder.sidecar = Sidecar(recorder.path, targets, timeout_s=self.sync_timeout_s)
+                recorder.sidecar.start()
+            except (OSError, RuntimeError) as error:  # no more threads, no working directory
+                recorder.complain("sidecar", f"it is logged, but cannot be delivered now: {error}")
 
     def _place(self, run_id: str | None, name: str, *, resume: bool) -> Placed:
         """Return the run's directory: for the first run that of a surrounding ``evlog run``, if any."""
