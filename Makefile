@@ -41,7 +41,7 @@ lint: $(VENV)/.test ## style, types, import floors
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.test ## the tests, and the queries again on the other supported DuckDB
-	$(RUN) -m pytest -n auto -q
+	$(RUN) -m pytest -n auto --dist loadgroup -q
 	$(RUN) -m tests.duckdb_majors
 
 crash: $(VENV)/.test ## SIGKILL at 500 random moments
