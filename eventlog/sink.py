@@ -152,6 +152,7 @@ class Sink(Protocol):
 
         Raises:
             SinkUnavailableError: the destination does not know the status yet; try again later.
+            SinkRejectedError: it never will; the delivery counts as failed, and what it holds stays there.
         """
 
 
@@ -160,7 +161,10 @@ class KeepsState(Protocol):
     """A sink that needs to remember something together with the checkpoint."""
 
     def state(self) -> dict[str, object]:
-        """Return what `RunInfo.state` shall hold if delivery goes on from here; JSON values only."""
+        """Return what `RunInfo.state` shall hold if delivery goes on from here; JSON values only.
+
+        Called at any time after `open`, also after `close`.
+        """
 
 
 class Point(NamedTuple):

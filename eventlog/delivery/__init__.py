@@ -2,7 +2,9 @@
 
 ledger     what is known of one run at one destination: cursors, state, plan, errors; saved atomically
 lease      one process at a time delivers one run to one destination
-shaping    what is left out or changed on the way
+shaping    which metrics go to a destination, how many points of them, under which names
+hiding     what is hidden in texts on the way
+counting   the points of a run, before some of them go
 breaker    when to try a destination again that cannot be reached
 letters    events that a destination refused for good
 pump       one run, one sink: read, shape, write, save

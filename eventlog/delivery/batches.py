@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from eventlog.errors import SinkRejectedError
 from eventlog.events import RunStarted
+from eventlog.sink import Batch, Entry
 from eventlog.storage.layout import log_directory
 from eventlog.storage.merge import RunReader, Slice
 
@@ -57,6 +59,12 @@ def halves(slices: Sequence[Slice]) -> Iterator[list[Slice]]:
     """Return *slices* in two parts of the same number of events."""
     count = sum(len(part.events) for part in slices)
     return batches(slices, (count + 1) // 2)
+
+
+def named(batch: Batch, error: SinkRejectedError) -> list[Entry]:
+    """Return the events of *batch* that *error* names."""
+    names = set(error.events)
+    return [entry for entry in batch.entries() if (entry.writer, entry.event.seq) in names]
 
 
 def _cut(part: Slice, count: int) -> tuple[Slice, Slice]:

@@ -14,25 +14,20 @@ from pathlib import Path
 
 from eventlog.clock import SYSTEM_CLOCK, Clock
 from eventlog.delivery import lease
-from eventlog.delivery.batches import batches, find_start, halves, log_sizes
+from eventlog.delivery.batches import batches, find_start, halves, log_sizes, named
+from eventlog.delivery.counting import count_points
 from eventlog.delivery.ledger import (
     Ledger,
     Plan,
-    generation_after,
     ledger_path,
-    load_ledger,
+    open_ledger,
     remove_leftovers,
+    restart_ledger,
     save_ledger,
 )
 from eventlog.delivery.letters import DeadLetter, DeadLetters
 from eventlog.delivery.shaping import Shape, Shaper
-from eventlog.errors import (
-    BadShapeError,
-    CheckpointError,
-    EvlogError,
-    ShapeChangedError,
-    SinkRejectedError,
-)
+from eventlog.errors import EvlogError, SinkRejectedError
 from eventlog.events import RunStarted
 from eventlog.replay import is_running, living_writers
 from eventlog.sink import Batch, Entry, KeepsState, RunInfo, RunStatus, Sink
@@ -77,23 +72,21 @@ class Delivery:
     ) -> None:
         self.run, self.sink, self.sink_name = run, sink, sink_name
         self.save_every_s = save_every_s
-        self._on_batch = on_batch
+        self._on_batch, self._shape = on_batch, shape
         self._clock, self._system = clock, system
         self._path = ledger_path(run, sink_name, sink.destination)
-        self._shape = shape
         self._is_on_network = is_network_file_system(log_directory(run))
         self._reader: RunReader | None = None
-        self._is_open = False
+        self._is_open = self._is_dirty = False
         self._skip: dict[str, int] = {}
         self._saved_at = 0.0
-        self._is_dirty = False
         self._letters = DeadLetters(self._path, clock=clock, system=system)
         self._lease = lease.acquire(self._path.with_suffix(""))
         try:
             remove_leftovers(self._path)
             if restart:
-                self._check_shape()
-                self._restart()
+                restart_ledger(self._path, sink, sink_name, shape, clock=clock, system=system)
+                self._letters.clear()
             self.ledger = self._load()
         except BaseException:
             self._lease.release()
@@ -101,37 +94,7 @@ class Delivery:
         self._shaper = Shaper(self.ledger.shape)
 
     def _load(self) -> Ledger:
-        self._check_shape()
-        ledger = load_ledger(self._path)
-        if ledger is None:
-            return self._fresh()
-        if self._shape is not None and self._shape != ledger.shape:
-            if (ledger.is_begun or ledger.cursors) and not self._is_projection:
-                raise ShapeChangedError(self.run.name, self.sink_name, str(ledger.shape), str(self._shape))
-            ledger.shape = self._shape
-        return ledger
-
-    def _check_shape(self) -> None:
-        if self._shape is not None and not (self._shape.is_plain or self.sink.traits.takes_shape):
-            raise BadShapeError(
-                f"{self.sink_name} copies the log as it is: {self._shape} cannot be had there"
-            )
-
-    def _restart(self) -> None:
-        """Forget what was delivered, also if the ledger cannot be read."""
-        try:
-            old = load_ledger(self._path)
-            generation = old.generation + 1 if old else 0
-        except CheckpointError:
-            generation = generation_after(self._path, self._clock)
-        ledger = self._fresh()
-        ledger.generation = generation
-        save_ledger(self._path, ledger, self._system)
-        self._letters.clear()
-
-    def _fresh(self) -> Ledger:
-        shape = self._shape or Shape()
-        return Ledger(sink=self.sink_name, destination=self.sink.destination, shape=shape)
+        return open_ledger(self._path, self.sink, self.sink_name, self._shape, run_id=self.run.name)
 
     @property
     def _is_projection(self) -> bool:
@@ -234,6 +197,9 @@ class Delivery:
                 break
             self._deliver(slices)
             count += sum(len(part.events) for part in slices)
+        # What was delivered by fixed batches was saved together with the plan of the next one; not the last.
+        if not self._is_projection:
+            self.save_if_due()
         return count
 
     def finish(self) -> RunStatus:
@@ -284,7 +250,7 @@ class Delivery:
         """Keep in the ledger, without moving it, what the last try said."""
         # From the disk: what is in memory may be ahead of what the sink holds.
         self._is_dirty = True
-        ledger = load_ledger(self._path) or self._fresh()
+        ledger = self._load()
         is_ours = isinstance(error, EvlogError) and str(error)
         ledger.last_error = str(error) if is_ours else f"{type(error).__name__}: {error}"
         ledger.failed_at = self._clock.now_us()
@@ -327,7 +293,7 @@ class Delivery:
             if batch.count:
                 self._write(batch)
         except SinkRejectedError as error:
-            refused = _named(batch, error)
+            refused = named(batch, error)
             if not refused and batch.count > 1:
                 self._shaper.counts = counts
                 for half in halves(slices):
@@ -343,10 +309,13 @@ class Delivery:
 
     def _shaped(self, slices: Sequence[Slice]) -> Batch:
         """Return what of *slices* goes to the sink: in shape, without what the destination has already."""
+        is_plain = self.ledger.shape.is_plain
+        if is_plain and not self._skip:
+            return Batch(list(slices))
         parts = []
         for part in slices:
             events = part.events
-            if not self.ledger.shape.is_plain:
+            if not is_plain:
                 events = self._shaper.apply(part.writer, events)
             skip = self._skip.get(part.writer)
             if skip is not None:
@@ -368,9 +337,7 @@ class Delivery:
         self.ledger.delivered_at = self._clock.now_us()
         self.ledger.closed = None
         self.ledger.plan = None
-        if self.sink.traits.fixed_batches:
-            self.save()
-        elif not self._is_projection:
+        if not (self.sink.traits.fixed_batches or self._is_projection):
             self.save_if_due()
         if self._on_batch is not None:
             self._on_batch(sum(len(part.events) for part in slices))
@@ -416,7 +383,7 @@ class Delivery:
         try:
             self._write(batch)
         except SinkRejectedError as error:
-            refused = _named(batch, error)
+            refused = named(batch, error)
             if not refused and len(letters) > 1:
                 middle = len(letters) // 2
                 self._retry(letters[:middle])
@@ -431,30 +398,3 @@ class Delivery:
         self.ledger.plan = None
         self.save()
         self._letters.remove(self.ledger.retried)
-
-
-def count_points(run: Path, shaper: Shaper) -> None:
-    """Count all points of *run* for a shape with ``max_points``.
-
-    A writer that was counted before is dead and stays as it was; a resumed run has another one.
-
-    Raises:
-        BadShapeError: the run is still going on.
-    """
-    counted = RunReader(run)
-    for writer in counted.known_writers():
-        if writer not in shaper.counts.totals:
-            shaper.count(writer, [])
-            for block in counted.writer(writer).blocks():
-                shaper.count(writer, block.events())
-    if is_running(run):
-        raise BadShapeError(
-            f"{run.name} is still running, and --max-points needs to know all of its points. "
-            "Deliver it when it has ended, or use --every"
-        )
-
-
-def _named(batch: Batch, error: SinkRejectedError) -> list[Entry]:
-    """Return the events of *batch* that *error* names."""
-    named = set(error.events)
-    return [entry for entry in batch.entries() if (entry.writer, entry.event.seq) in named]

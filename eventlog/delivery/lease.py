@@ -1,6 +1,6 @@
 """The right to deliver one run to one destination, which one process has at a time, on all hosts.
 
-A lease is a file ``<name>.lock.<n>``, made with O_EXCL, which also network file systems keep atomic. Its
+A lease is a file ``<name>.lock.<n>``, made by a link, which also network file systems keep atomic. Its
 holder touches it every ten seconds. Whoever finds one whose holder is dead makes number n + 1: of several who
 try, one succeeds. A holder that was only asleep finds the higher number before its next save, and stops.
 
@@ -31,6 +31,7 @@ from eventlog.storage.writer import process_start
 BEAT_S = 10.0
 STALE_S = 60.0
 TRIES = 5
+PATIENCE = 40
 
 
 class Holder(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,9 +73,14 @@ class Lease:
             LeaseLostError: somebody has.
         """
         number = _number(self.path.name)
-        is_over = any(n > number for n, _ in _leases(_stem(self.path)))
-        if is_over or not self._is_ours or _read(self.path) != self.holder:
-            raise LeaseLostError(self.path)
+        for _ in range(PATIENCE):
+            if not self._is_ours or _read(self.path) != self.holder:
+                break
+            if not any(n > number for n, _ in _leases(_stem(self.path))):
+                return
+            # Somebody takes over, or has looked too early and is about to step back.
+            time.sleep(0.005)
+        raise LeaseLostError(self.path)
 
     def beat(self) -> None:
         """Show that the holder lives."""
@@ -141,7 +147,8 @@ def _create(path: Path, holder: Holder) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         _write_new(path, msgspec.json.encode(holder))
     except OSError as error:
-        if isinstance(error, FileExistsError) and path.parent.is_dir():
+        # Not there: the new holder has tidied up before it was linked.
+        if isinstance(error, (FileExistsError, FileNotFoundError)) and path.parent.is_dir():
             raise _MetAnotherError(path, _describe(_read(path))) from None
         raise DurabilityError(
             path.parent,
@@ -151,11 +158,29 @@ def _create(path: Path, holder: Holder) -> None:
 
 
 def _write_new(path: Path, data: bytes) -> None:
+    """Make *path* appear with all of *data*: one that is empty would keep everybody away for a minute."""
+    young = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
+    try:
+        _write_exclusively(young, data)
+        try:
+            os.link(young, path)
+        except FileExistsError:
+            # A network file system may have done it and lost the answer.
+            if young.stat().st_nlink != 2:
+                raise
+        except FileNotFoundError:
+            raise
+        except OSError:
+            _write_exclusively(path, data)  # it knows no links
+    finally:
+        young.unlink(missing_ok=True)
+
+
+def _write_exclusively(path: Path, data: bytes) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o644)
     try:
         os.write(fd, data)
     except BaseException:
-        # An empty lease would keep everybody away for a minute.
         path.unlink(missing_ok=True)
         raise
     finally:

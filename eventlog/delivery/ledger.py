@@ -18,9 +18,9 @@ import msgspec
 
 from eventlog.clock import SYSTEM_CLOCK, Clock
 from eventlog.delivery.shaping import Counts, Shape
-from eventlog.errors import CheckpointError
+from eventlog.errors import BadShapeError, CheckpointError, ShapeChangedError
 from eventlog.projections import RunLife
-from eventlog.sink import RunStatus
+from eventlog.sink import RunStatus, Sink
 from eventlog.storage.cursor import Checkpoint, Cursor
 from eventlog.storage.layout import STATE_DIRECTORY, list_names
 from eventlog.storage.system import SYSTEM, System, replace_file
@@ -139,6 +139,50 @@ def save_ledger(path: Path, ledger: Ledger, system: System = SYSTEM) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, msgspec.json.encode(ledger) + b"\n", system)
+
+
+def open_ledger(path: Path, sink: Sink, sink_name: str, shape: Shape | None, *, run_id: str) -> Ledger:
+    """Return the ledger at *path*, or a new one, for a delivery in *shape*; None as it was before.
+
+    Raises:
+        BadShapeError: the sink takes no shape.
+        ShapeChangedError: the run went there in another shape.
+        CheckpointError: the ledger cannot be read.
+    """
+    _check_shape(sink, sink_name, shape)
+    ledger = load_ledger(path)
+    if ledger is None:
+        return Ledger(sink=sink_name, destination=sink.destination, shape=shape or Shape())
+    if shape is not None and shape != ledger.shape:
+        if (ledger.is_begun or ledger.cursors) and not sink.traits.is_projection:
+            raise ShapeChangedError(run_id, sink_name, str(ledger.shape), str(shape))
+        ledger.shape = shape
+    return ledger
+
+
+def restart_ledger(
+    path: Path,
+    sink: Sink,
+    sink_name: str,
+    shape: Shape | None,
+    *,
+    clock: Clock = SYSTEM_CLOCK,
+    system: System = SYSTEM,
+) -> None:
+    """Forget what was delivered, also if the ledger cannot be read; everything goes if *shape* is None."""
+    _check_shape(sink, sink_name, shape)
+    try:
+        old = load_ledger(path)
+        generation = old.generation + 1 if old else 0
+    except CheckpointError:
+        generation = generation_after(path, clock)
+    anew = Ledger(sink=sink_name, destination=sink.destination, shape=shape or Shape(), generation=generation)
+    save_ledger(path, anew, system)
+
+
+def _check_shape(sink: Sink, sink_name: str, shape: Shape | None) -> None:
+    if shape is not None and not (shape.is_plain or sink.traits.takes_shape):
+        raise BadShapeError(f"{sink_name} copies the log as it is: {shape} cannot be had there")
 
 
 def remove_leftovers(path: Path) -> None:

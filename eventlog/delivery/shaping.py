@@ -88,7 +88,9 @@ class Shaper:
         self.shape = shape
         self.counts = counts or Counts()
         self._hider = Hider(shape.redact) if shape.redact else None
-        self._name = lru_cache(maxsize=100_000)(self._new_name)
+        self._names = _Names(shape)
+        self._thins = shape.every > 1 or shape.max_points is not None
+        self._touches_metrics = self._thins or bool(shape.include or shape.exclude or shape.rename)
 
     def count(self, writer: str, events: Sequence[AnyEvent]) -> None:
         """Take notice of what there is in all, before anything of *writer* is shaped by ``max_points``."""
@@ -102,38 +104,35 @@ class Shaper:
         """Return what passes of consecutive events of one writer."""
         if self.shape.is_plain:
             return list(events)
-        shaped = (self._one(writer, event) for event in events)
-        return [event for event in shaped if event is not None]
+        one = self._one
+        return [shaped for event in events if (shaped := one(writer, event)) is not None]
 
     def _one(self, writer: str, event: AnyEvent) -> AnyEvent | None:
-        if isinstance(event, ev.Metrics):
-            data = self._metrics(writer, event.data)
-            return msgspec.structs.replace(event, data=data) if data else None
+        if type(event) is ev.Metrics:
+            return self._metrics(writer, event) if self._touches_metrics else event
         if isinstance(event, ev.Histogram):
-            name = self._name(event.key)
+            name = self._names[event.key]
             return None if name is None else _named(event, name)
         if isinstance(event, ev.Checkpoint) and event.metrics:
-            event = msgspec.structs.replace(event, metrics=self._names(event.metrics))
+            named = ((self._names[key], value) for key, value in event.metrics.items())
+            metrics = {name: value for name, value in named if name is not None}
+            event = msgspec.structs.replace(event, metrics=metrics)
         return self._hider.hide(event) if self._hider else event
 
-    def _names(self, data: Numbers) -> Numbers:
-        named = ((self._name(key), value) for key, value in data.items())
-        return {name: value for name, value in named if name is not None}
-
-    def _metrics(self, writer: str, data: Numbers) -> Numbers:
-        if not self._thins:
-            return self._names(data)
-        seen = self.counts.seen.setdefault(writer, {})
+    def _metrics(self, writer: str, event: ev.Metrics) -> ev.Metrics | None:
+        seen = self.counts.seen.setdefault(writer, {}) if self._thins else None
         kept: Numbers = {}
-        for key, value in data.items():
-            name = self._name(key)
-            if name is not None and self._is_kept(writer, key, seen):
+        is_same = True
+        for key, value in event.data.items():
+            name = self._names[key]
+            if name is None or (seen is not None and not self._is_kept(writer, key, seen)):
+                is_same = False
+            else:
+                is_same = is_same and name == key
                 kept[name] = value
-        return kept
-
-    @property
-    def _thins(self) -> bool:
-        return self.shape.every > 1 or self.shape.max_points is not None
+        if is_same:
+            return event  # a new one costs more than all of the above
+        return msgspec.structs.replace(event, data=kept) if kept else None
 
     def _is_kept(self, writer: str, key: str, seen: dict[str, int]) -> bool:
         at = seen.get(key, 0)
@@ -148,20 +147,36 @@ class Shaper:
                 "another process has joined the run, and --max-points needs to know all of its points. "
                 "Deliver it when it has ended, or use --every"
             )
-        # Of those that --every leaves, each stride-th and the last one.
-        total = math.ceil(self.counts.totals[writer].get(key, 0) / self.shape.every)
+        total, stride = self._stride(self.counts.totals[writer].get(key, 0), limit)
         at //= self.shape.every
-        stride = max(1, math.ceil((total - 1) / (limit - 1)))
         return at % stride == 0 or at == total - 1
 
+    @lru_cache(maxsize=1000)  # noqa: B019 - it lives as long as its delivery
+    def _stride(self, points: int, limit: int) -> tuple[int, int]:
+        """Return how many points --every leaves, and how far those lie apart that --max-points takes."""
+        total = math.ceil(points / self.shape.every)
+        return total, max(1, math.ceil((total - 1) / (limit - 1)))
+
+
+class _Names(dict[str, str | None]):
+    """What each metric is called at the destination, None for one that does not go there."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self._shape = shape
+        self._taken = set(shape.rename.values())
+
+    def __missing__(self, key: str) -> str | None:
+        name = self[key] = self._new_name(key)
+        return name
+
     def _new_name(self, key: str) -> str | None:
-        """Return what a metric is called at the destination, or None if it does not go there."""
-        shape = self.shape
+        shape = self._shape
         if shape.include and not any(fnmatchcase(key, pattern) for pattern in shape.include):
             return None
         if any(fnmatchcase(key, pattern) for pattern in shape.exclude):
             return None
-        if key in shape.rename.values() and key not in shape.rename:
+        if key in self._taken and key not in shape.rename:
             raise BadShapeError(
                 f"--rename gives a metric the name {key!r}, which another metric of the run has. "
                 "Choose another name, or leave that one out with --exclude"

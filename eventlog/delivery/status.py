@@ -11,6 +11,7 @@ from eventlog.delivery.backlog import backlog
 from eventlog.delivery.lease import holder_of
 from eventlog.delivery.ledger import Ledger, iter_ledgers, load_ledger
 from eventlog.errors import CheckpointError
+from eventlog.replay import is_running
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +62,9 @@ def _standing(run: Path, path: Path) -> Standing:
             last_error=str(error),
         )
     waiting = backlog(run, ledger.cursors)
-    behind = waiting.events > 0 or ledger.closed is None
+    told = ledger.closed
+    # A run that was going on when it was delivered, and then ended without a word: that is news.
+    behind = waiting.events > 0 or told is None or (told.is_running and not is_running(run))
     newest, sent = waiting.last_ts, ledger.last_ts
     return Standing(
         project=run.parent.name,
@@ -74,7 +77,7 @@ def _standing(run: Path, path: Path) -> Standing:
         lag_events=waiting.events,
         lag_s=(newest - sent) / 1e6 if waiting.events and newest and sent else 0.0,
         delivered_at=ledger.delivered_at,
-        told=ledger.closed.status if ledger.closed else "",
+        told=told.status if told else "",
         shape="" if ledger.shape.is_plain else str(ledger.shape),
         dead_letters=ledger.dead_letters,
         last_error=ledger.last_error or "",
