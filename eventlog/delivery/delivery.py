@@ -304,7 +304,7 @@ class Delivery:
 
     def _write(self, batch: Batch) -> None:
         # Somebody who slept would send what another one has sent by now.
-        self._lease.check()
+        self._lease.check_if_slept()
         self.sink.write(batch)
 
     def _shaped(self, slices: Sequence[Slice]) -> Batch:

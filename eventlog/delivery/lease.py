@@ -61,6 +61,7 @@ class Lease:
 
     def __init__(self, path: Path, holder: Holder) -> None:
         self.path, self.holder = path, holder
+        self._checked_at = _awake_s()
 
     @property
     def _is_ours(self) -> bool:
@@ -77,10 +78,20 @@ class Lease:
             if not self._is_ours or _read(self.path) != self.holder:
                 break
             if not any(n > number for n, _ in _leases(_stem(self.path))):
+                self._checked_at = _awake_s()
                 return
             # Somebody takes over, or has looked too early and is about to step back.
             time.sleep(0.005)
         raise LeaseLostError(self.path)
+
+    def check_if_slept(self) -> None:
+        """Do as `check` does, unless that was so shortly ago that nobody can have taken over since.
+
+        Raises:
+            LeaseLostError: somebody has.
+        """
+        if not self._is_ours or _awake_s() - self._checked_at > STALE_S / 3:
+            self.check()
 
     def beat(self) -> None:
         """Show that the holder lives."""
@@ -96,6 +107,12 @@ class Lease:
         if self._is_ours and _read(self.path) == self.holder:
             with contextlib.suppress(OSError):
                 self.path.unlink()
+
+
+def _awake_s() -> float:
+    """Return seconds of a clock that goes on while the machine is suspended, where there is one."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if clock is None else time.clock_gettime(clock)
 
 
 def acquire(stem: Path) -> Lease:

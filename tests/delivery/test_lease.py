@@ -421,12 +421,18 @@ def test_delivery_that_slept_saves_nothing(
     assert_delivered_once(run, store)
 
 
-def test_delivery_that_slept_sends_nothing_more(tmp_path: Path) -> None:
-    """It looks before each batch, for the other one may have cut the batches elsewhere."""
+def test_delivery_that_slept_sends_nothing_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a sleep it looks before the next batch, for the other one may have cut the batches elsewhere."""
     run = tmp_path / "p" / "run"
     put_log(run, finished())
     sink = KeyedSink(Store(), traits=Traits(batch_events=5))
-    sink.before_write = lambda _: next(ledger_path(run, "fake", "d").parent.glob("*.lock.*")).unlink()
+
+    def sleep(_: object) -> None:
+        next(ledger_path(run, "fake", "d").parent.glob("*.lock.*")).unlink()
+        later = leases._awake_s() + STALE_S
+        monkeypatch.setattr(leases, "_awake_s", lambda: later)
+
+    sink.before_write = sleep
     delivery = Delivery(run, sink, "fake", save_every_s=1e9)
     delivery.connect()
 
