@@ -180,11 +180,12 @@ class Delivery:
         event = Shaper(self.ledger.shape).apply("", [found])[0]
         return event if isinstance(event, RunStarted) else None
 
-    def pull(self, stop: threading.Event | None = None) -> int:
+    def pull(self, stop: threading.Event | None = None, *, relist: bool = True) -> int:
         """Deliver what the log holds beyond what was delivered; return the number of events.
 
         Args:
             stop: when set, no further batch is begun; `connect` again to go on.
+            relist: look for new files of the log too.
 
         Raises:
             SinkUnavailableError: from the sink.
@@ -192,7 +193,7 @@ class Delivery:
         """
         assert self._reader is not None
         count = 0
-        for slices in batches(self._reader.slices(), self.sink.traits.batch_events):
+        for slices in batches(self._reader.slices(relist=relist), self.sink.traits.batch_events):
             if stop is not None and stop.is_set():
                 break
             self._deliver(slices)

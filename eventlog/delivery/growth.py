@@ -22,6 +22,7 @@ class Growth:
 
     Attributes:
         is_gone: there was a log, and there is none any more.
+        has_new_files: files came or went; whoever has taken note of that sets it back.
     """
 
     def __init__(self, run: Path) -> None:
@@ -29,6 +30,7 @@ class Growth:
         self._directory = os.fspath(self._log)
         self._is_network = is_network_file_system(self._log)
         self.is_gone = False
+        self.has_new_files = True
         self._mtime_ns = -1
         self._changed_at = self._list_at = 0.0
         self._sizes: dict[str, int] = {}
@@ -76,6 +78,7 @@ class Growth:
             sizes[path] = _size(path)
             newest[name.writer] = max(newest.get(name.writer, (0, "")), (name.segment, path))
         changed = sizes != self._sizes
+        self.has_new_files |= sizes.keys() != self._sizes.keys()
         self._sizes = sizes
         self._newest = {writer: path for writer, (_, path) in newest.items()}
         return changed

@@ -59,9 +59,13 @@ class RunReader:
         self._log_dir = log_directory(run)
         self._start: Mapping[str, Cursor] = start.cursors if start else {}
         self._waits_on_nul = waits_on_nul
+        self._listed: Mapping[str, list[SegmentName]] | None = None
 
-    def slices(self) -> Iterator[Slice]:
+    def slices(self, *, relist: bool = True) -> Iterator[Slice]:
         """Yield what is new since the last call, merged over the writers.
+
+        Args:
+            relist: look for new files too; False if the caller knows that there are none.
 
         Raises:
             CorruptSegmentError: under ``strict``, at the first thing that is wrong.
@@ -69,9 +73,14 @@ class RunReader:
         """
         streams = [
             _WriterStream(self.run, self.writer(writer), segments)
-            for writer, segments in list_segments(self._log_dir).items()
+            for writer, segments in self._segments(relist=relist).items()
         ]
         yield from _merge([stream for stream in streams if stream.advance()])
+
+    def _segments(self, *, relist: bool) -> Mapping[str, list[SegmentName]]:
+        if relist or self._listed is None:
+            self._listed = list_segments(self._log_dir)
+        return self._listed
 
     def take(self, parts: Sequence[tuple[str, int]]) -> Iterator[Slice]:
         """Yield events in a given order: each part is a writer and the seq before which it ends.
