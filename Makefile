@@ -49,6 +49,10 @@ crash: $(VENV)/.test ## SIGKILL at 500 random moments
 
 bench: $(VENV)/.bench ## measure, next to the peers, in one run
 	$(RUN) -m benchmarks
+	$(RUN) -m benchmarks.into_tensorboard
+	$(RUN) -m benchmarks.into_mlflow
+	$(RUN) -m benchmarks.into_wandb
+	$(RUN) -m benchmarks.following
 
 docs: $(VENV)/.test ## write the generated reference pages
 	$(RUN) -m tests.docs.generate

@@ -28,9 +28,9 @@ from eventlog.errors import EvlogError, SinkUnavailableError
 from eventlog.sink import Batch, Entry, Point, RunInfo, RunStatus, Traits
 from eventlog.storage.cursor import Checkpoint
 from eventlog.storage.layout import STATE_DIRECTORY, SegmentName
-from sinks.mirror_proof import expected_points, mirrored_points
-from sinks.mirror_source import Segment, Source, segment_path
-from sinks.mirror_targets import (
+from sinks._mirror.proof import expected_points, mirrored_points
+from sinks._mirror.source import Segment, Source, segment_path
+from sinks._mirror.targets import (
     ChangedError,
     Content,
     DirectoryTarget,

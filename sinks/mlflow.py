@@ -25,15 +25,15 @@ from typing import ClassVar, cast
 from eventlog.errors import SinkRejectedError
 from eventlog.sink import Batch, Entry, Point, RunInfo, RunStatus, Traits
 from eventlog.storage.cursor import Checkpoint
-from sinks import mlflow_finding as finding
-from sinks.mlflow_compare import delivered_points, expected_points
-from sinks.mlflow_files import whole_files
-from sinks.mlflow_mapping import Gathered, Mapper
-from sinks.mlflow_names import MAX_TAG, without_secrets
-from sinks.mlflow_rest import connect
-from sinks.mlflow_sending import Sender
-from sinks.mlflow_spool import Spool
-from sinks.mlflow_stores import ClientStore, RefusedError, StoredRun, load_mlflow, unavailable
+from sinks._mlflow import finding as finding
+from sinks._mlflow.compare import delivered_points, expected_points
+from sinks._mlflow.files import whole_files
+from sinks._mlflow.mapping import Gathered, Mapper
+from sinks._mlflow.names import MAX_TAG, without_secrets
+from sinks._mlflow.rest import connect
+from sinks._mlflow.sending import Sender
+from sinks._mlflow.spool import Spool
+from sinks._mlflow.stores import ClientStore, RefusedError, StoredRun, load_mlflow, unavailable
 
 STATUSES = {"running": "RUNNING", "finished": "FINISHED", "killed": "KILLED"}
 

@@ -13,7 +13,7 @@ whether the service overwrites lines by offset or appends them. An answer that s
 is stale: it is asked again, and never acted on. Config, summary, tags and files are replaced as a whole;
 artifacts of equal content are one version.
 
-`mode="offline"` writes W&B's offline format through the SDK instead, anew each time (`sinks.wandb_offline`).
+`mode="offline"` writes W&B's offline format through the SDK instead, anew each time (`sinks._wandb.offline`).
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ import msgspec
 from eventlog.errors import SinkRejectedError, SinkUnavailableError
 from eventlog.sink import Batch, Entry, Point, RunInfo, RunStatus, Traits
 from eventlog.storage.cursor import Checkpoint
-from sinks.wandb_api import DEFAULT_URL, STATE, UPSERT, Api, WandBRefusedError, api_key, configured
-from sinks.wandb_life import Heart, config_of, exit_code, origin
-from sinks.wandb_media import artifact_name, table_value
-from sinks.wandb_names import project_name, run_name
-from sinks.wandb_offline import OfflineRun
-from sinks.wandb_read import delivered_points, expected_points
-from sinks.wandb_rows import Fold, Progress, TableRow, encode_row
-from sinks.wandb_sdk import Session, require_package, session
-from sinks.wandb_stream import Lines, Remote, Stream
+from sinks._wandb.api import DEFAULT_URL, STATE, UPSERT, Api, WandBRefusedError, api_key, configured
+from sinks._wandb.life import Heart, config_of, exit_code, origin
+from sinks._wandb.media import artifact_name, table_value
+from sinks._wandb.names import project_name, run_name
+from sinks._wandb.offline import OfflineRun
+from sinks._wandb.read import delivered_points, expected_points
+from sinks._wandb.rows import Fold, Progress, TableRow, encode_row
+from sinks._wandb.sdk import Session, require_package, session
+from sinks._wandb.stream import Lines, Remote, Stream
 
 _PATIENCE = 2
 """So many refusals of the same kind may pass by themselves; the next one is told."""

@@ -7,8 +7,8 @@ import math
 from pathlib import Path
 
 from eventlog import Tracker, TrackingConfig
-from eventlog.plugins import load_sink
 from eventlog.delivery.pump import deliver_run
+from eventlog.plugins import load_sink
 
 FILES = ("metadata.json", "metrics.json", "params.json", "artifacts.json", "final_state.json")
 

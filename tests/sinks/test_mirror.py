@@ -16,8 +16,8 @@ from eventlog.errors import EvlogError, SinkUnavailableError
 from eventlog.sink import Batch, RunInfo, RunStatus
 from eventlog.storage.merge import RunReader
 from eventlog.testing import Courier, RunWriter, describe_difference, entries_of, make_run
+from sinks._mirror.targets import Content, DirectoryTarget, Held
 from sinks.mirror import MirrorSink
-from sinks.mirror_targets import Content, DirectoryTarget, Held
 from tests.cli import conftest as cli
 from tests.faults import WatchedSystem, failing
 from tests.logs import LogMaker, metrics, put
@@ -334,7 +334,7 @@ def test_a_file_that_is_replaced_while_it_is_copied_arrives_whole(
     tmp_path: Path, to: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The copy is made again of what is there now."""
-    monkeypatch.setattr("sinks.mirror_targets.IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr("sinks._mirror.targets.IN_MEMORY_BYTES", 0)
     run = full_run(tmp_path / "experiments")
     sink = MirrorSink(to=to)
     sink.target = Replacing(to)
@@ -347,7 +347,7 @@ def test_a_file_that_never_stands_still_is_named(
     tmp_path: Path, to: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has no half copy, and the rest is there."""
-    monkeypatch.setattr("sinks.mirror_targets.IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr("sinks._mirror.targets.IN_MEMORY_BYTES", 0)
     run = full_run(tmp_path / "experiments")
     sink = MirrorSink(to=to)
     sink.target = Replacing(to)

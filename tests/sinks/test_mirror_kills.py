@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from eventlog.testing import RunWriter
+from sinks._mirror.targets import DirectoryTarget
 from sinks.mirror import MirrorSink
-from sinks.mirror_targets import DirectoryTarget
 from tests.faults import Killed, KilledAfter, WatchedSystem, killed_at
 from tests.logs import metrics
 from tests.sinks.mirror_support import copy_now, files_of, full_run, problems_of

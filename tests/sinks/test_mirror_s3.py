@@ -16,8 +16,8 @@ import pytest
 from eventlog.errors import EvlogError, SinkUnavailableError
 from eventlog.sink import RunInfo
 from eventlog.testing import describe_difference, entries_of, make_run
+from sinks._mirror.targets import StoreTarget
 from sinks.mirror import RECORD, MirrorSink
-from sinks.mirror_targets import StoreTarget
 from tests.cli import conftest as cli
 from tests.faults import Killed
 from tests.logs import metrics
@@ -98,7 +98,7 @@ def test_large_files_are_read_from_the_disk(
     tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What does not fit in memory goes in parts, and appears when it is whole."""
-    monkeypatch.setattr("sinks.mirror_targets.IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr("sinks._mirror.targets.IN_MEMORY_BYTES", 1000)
     run = full_run(tmp_path / "experiments")
     sink, files = watched(bucket)
     copy_now(run, sink)

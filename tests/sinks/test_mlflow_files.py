@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric
 from mlflow.models import Model as MLflowModel
 
-import sinks.mlflow_mapping
+import sinks._mlflow.mapping
 from eventlog import events as ev
 from eventlog.errors import SinkRejectedError, SinkUnavailableError
 from eventlog.events import Event
@@ -207,7 +207,7 @@ def test_points_that_the_server_refuses_are_found_by_halving(
     bad = {100: "a=b", 101: "c=d", 900: "e//f"}
     events = [ev.Metrics(step=i, data={bad.get(i, "loss"): 1.0}) for i in range(1500)]
     run = make_run(project / "a", events)
-    monkeypatch.setattr(sinks.mlflow_mapping, "key_name", lambda key: key)
+    monkeypatch.setattr(sinks._mlflow.mapping, "key_name", lambda key: key)
 
     with pytest.raises(SinkRejectedError) as caught:
         write_by_hand(run, MLflowSink(tracking_uri=server.uri))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mlflow.utils import uri as mlflow_uri
 from mlflow.utils import validation
 
-from sinks.mlflow_names import (
+from sinks._mlflow.names import (
     MAX_KEY,
     cut,
     file_name,

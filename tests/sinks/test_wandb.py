@@ -19,9 +19,9 @@ from eventlog import events as ev
 from eventlog.delivery.pump import deliver_run
 from eventlog.errors import SinkRejectedError
 from eventlog.sink import Entry, KeepsState, ReadsBack, RunInfo, RunStatus
+from sinks._wandb.media import artifact_name, histogram
+from sinks._wandb.names import project_name, run_name
 from sinks.wandb import WandBSink
-from sinks.wandb_media import artifact_name, histogram
-from sinks.wandb_names import project_name, run_name
 from tests.logs import START_TS
 from tests.sinks.wandb_support import (
     FINISHED,
@@ -359,7 +359,7 @@ def test_the_pump_delivers_it(tmp_path: Path, service: StandIn) -> None:
 
 def test_large_batches_are_cut(tmp_path: Path, service: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     """No post is larger than W&B takes, and the rows are whole and in order."""
-    monkeypatch.setattr("sinks.wandb_stream.POST_BYTES", 2000)
+    monkeypatch.setattr("sinks._wandb.stream.POST_BYTES", 2000)
     run = make_log(tmp_path / "demo" / "large", rows(100))
     before = len(service.requests("file_stream"))
 
@@ -376,7 +376,7 @@ def test_events_that_w_and_b_cannot_hold_are_named(
     tmp_path: Path, service: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A lost file and a row beyond W&B's limit are rejected by name; all others are delivered."""
-    monkeypatch.setattr("sinks.wandb_rows.MAX_LINE_BYTES", 5000)
+    monkeypatch.setattr("sinks._wandb.rows.MAX_LINE_BYTES", 5000)
     lost = ev.Media(key="pic", media_type="image", path="artifacts/gone.png")
     wide = ev.Metrics(step=1, data={f"k{i}": i for i in range(1000)})
     gone = ev.Artifact(name="gone", path="artifacts/gone.bin")

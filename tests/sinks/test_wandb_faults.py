@@ -12,8 +12,8 @@ import pytest
 
 from eventlog.errors import SinkUnavailableError
 from eventlog.events import Console, Event, Media, Params, System
-from sinks.wandb_api import WandBRefusedError
-from sinks.wandb_stream import ForeignRunError
+from sinks._wandb.api import WandBRefusedError
+from sinks._wandb.stream import ForeignRunError
 from tests.sinks.wandb_support import Pump, environment, info, make_log, quick_sink, rows
 from tests.standin import Fault, StandIn, cut, hang, lose_answer, stale, status, torn
 from tests.standin.service import Offsets
@@ -145,7 +145,7 @@ def test_answers_that_still_grow_are_waited_out(
     service: StandIn, run: Path, monkeypatch: pytest.MonkeyPatch, answers: list[Fault], after: int
 ) -> None:
     """After an unclear post no status is believed before it stays the same and fits together."""
-    monkeypatch.setattr("sinks.wandb_stream.POST_BYTES", 300)
+    monkeypatch.setattr("sinks._wandb.stream.POST_BYTES", 300)
     service.faults.add("file_stream", lose_answer(), after=4)
     pump, sink = Pump(run, size=100), quick_sink()
     with pytest.raises(AssertionError):

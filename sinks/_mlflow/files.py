@@ -10,9 +10,9 @@ from typing import cast
 import orjson
 
 from eventlog.projections import merge
-from sinks.mlflow_mapping import PARAMS_FILE
-from sinks.mlflow_names import file_name
-from sinks.mlflow_spool import Spool
+from sinks._mlflow.mapping import PARAMS_FILE
+from sinks._mlflow.names import file_name
+from sinks._mlflow.spool import Spool
 
 Fields = dict[str, object]
 

@@ -11,9 +11,9 @@ from eventlog.sink import Batch, Entry, Point
 from eventlog.storage.block import Block
 from eventlog.storage.merge import Slice
 from eventlog.values import flatten, number_on_disk
-from sinks.wandb_api import HISTORY, STATUS, Api
-from sinks.wandb_rows import STEP, Fold, Progress
-from sinks.wandb_stream import Remote
+from sinks._wandb.api import HISTORY, STATUS, Api
+from sinks._wandb.rows import STEP, Fold, Progress
+from sinks._wandb.stream import Remote
 
 PAGE = 2000
 _OWN = ("_wandb", "_evlog")

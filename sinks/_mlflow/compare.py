@@ -9,9 +9,9 @@ from pathlib import PurePosixPath
 from eventlog import events as ev
 from eventlog.sink import Entry, Point
 from eventlog.values import number_on_disk
-from sinks.mlflow_mapping import PARAM_TAG, PARAMS_FILE, Mapper
-from sinks.mlflow_names import OURS, own_tag
-from sinks.mlflow_stores import ClientStore, StoredRun
+from sinks._mlflow.mapping import PARAM_TAG, PARAMS_FILE, Mapper
+from sinks._mlflow.names import OURS, own_tag
+from sinks._mlflow.stores import ClientStore, StoredRun
 
 CHANGED = "(changed)"
 """In place of a param's value that changed: which was first is for the order of delivery to say."""

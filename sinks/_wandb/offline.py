@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from eventlog.sink import RunStatus
-from sinks.wandb_rows import STEP, Fold, Progress, TableRow
-from sinks.wandb_sdk import ONE_AT_A_TIME, import_sdk, make_artifact, settings
-from sinks.wandb_stream import Remote
+from sinks._wandb.rows import STEP, Fold, Progress, TableRow
+from sinks._wandb.sdk import ONE_AT_A_TIME, import_sdk, make_artifact, settings
+from sinks._wandb.stream import Remote
 
 
 class OfflineRun:

@@ -1,6 +1,6 @@
 """Everything that the sink asks of an MLflow, by MLflow's own client: databases, Databricks, plug-ins.
 
-A tracking server is spoken to by `sinks.mlflow_rest`, which replaces what is called often. Every error of
+A tracking server is spoken to by `sinks._mlflow.rest`, which replaces what is called often. Every error of
 MLflow becomes `SinkUnavailableError` or, if the request itself is bad, `RefusedError`.
 Not safe for concurrent use.
 """
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 from urllib.parse import urlsplit
 
 from eventlog.errors import EvlogError, SinkUnavailableError
-from sinks.mlflow_names import file_name, without_secrets
+from sinks._mlflow.names import file_name, without_secrets
 
 T = TypeVar("T")
 

@@ -20,9 +20,9 @@ import orjson
 from eventlog import events as ev
 from eventlog.sink import Entry
 from eventlog.storage.layout import ARTIFACTS_DIRECTORY
-from sinks.mlflow_mapping import Upload, artifact_name
-from sinks.mlflow_names import file_name, model_name
-from sinks.mlflow_stores import ClientStore, RefusedError, StoredRun
+from sinks._mlflow.mapping import Upload, artifact_name
+from sinks._mlflow.names import file_name, model_name
+from sinks._mlflow.stores import ClientStore, RefusedError, StoredRun
 
 STAGES = {"none": "None", "staging": "Staging", "production": "Production", "archived": "Archived"}
 HISTORY_TAG = "mlflow.log-model.history"

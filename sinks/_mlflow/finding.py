@@ -7,7 +7,7 @@ import hashlib
 from eventlog.clock import SYSTEM_CLOCK
 from eventlog.errors import SinkUnavailableError
 from eventlog.sink import RunInfo
-from sinks.mlflow_stores import ClientStore, RefusedError, StoredRun, unavailable
+from sinks._mlflow.stores import ClientStore, RefusedError, StoredRun, unavailable
 
 KEY = "evlog.key"
 DUPLICATE = "evlog.duplicate_of"

@@ -9,9 +9,9 @@ import threading
 
 from eventlog.errors import EvlogError
 from eventlog.sink import RunInfo, RunStatus
-from sinks.wandb_api import Api
-from sinks.wandb_rows import STEP, Progress
-from sinks.wandb_stream import Remote
+from sinks._wandb.api import Api
+from sinks._wandb.rows import STEP, Progress
+from sinks._wandb.stream import Remote
 
 _EXIT_CODES = {"finished": 0, "failed": 1, "crashed": 1, "killed": 255}
 

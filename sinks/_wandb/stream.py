@@ -16,8 +16,8 @@ from typing import NamedTuple, cast
 import orjson
 
 from eventlog.errors import EvlogError, SinkUnavailableError
-from sinks.wandb_api import FILES, STATUS, Api
-from sinks.wandb_media import Upload
+from sinks._wandb.api import FILES, STATUS, Api
+from sinks._wandb.media import Upload
 
 POST_BYTES = 8 * 1024 * 1024
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 2.0

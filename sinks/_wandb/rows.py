@@ -22,7 +22,7 @@ from eventlog.events import AnyEvent
 from eventlog.projections import merge
 from eventlog.sink import Batch, Entry
 from eventlog.values import number_in_memory
-from sinks.wandb_media import TablePart, Upload, histogram, medium, table
+from sinks._wandb.media import TablePart, Upload, histogram, medium, table
 
 STEP = "step"
 MAX_LINE_BYTES = 10 * 1024 * 1024 - 100 * 1024

@@ -16,11 +16,11 @@ import orjson
 
 from eventlog import events as ev
 from eventlog.sink import Entry
-from sinks.mlflow_finding import deleted
-from sinks.mlflow_mapping import PARAM_TAG, Gathered, Origin, Upload
-from sinks.mlflow_models import HISTORY_TAG, model_history, model_uploads, register
-from sinks.mlflow_names import MAX_TAG, cut, own_tag
-from sinks.mlflow_stores import (
+from sinks._mlflow.finding import deleted
+from sinks._mlflow.mapping import PARAM_TAG, Gathered, Origin, Upload
+from sinks._mlflow.models import HISTORY_TAG, model_history, model_uploads, register
+from sinks._mlflow.names import MAX_TAG, cut, own_tag
+from sinks._mlflow.stores import (
     MAX_REQUEST_BYTES,
     ClientStore,
     MetricPoint,

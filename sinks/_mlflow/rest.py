@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import orjson
 
-from sinks.mlflow_stores import (
+from sinks._mlflow.stores import (
     ClientStore,
     MetricPoint,
     RefusedError,

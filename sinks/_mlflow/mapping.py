@@ -21,9 +21,9 @@ from eventlog.events import AnyEvent
 from eventlog.sink import Entry
 from eventlog.storage.layout import ARTIFACTS_DIRECTORY
 from eventlog.values import flatten, number_in_memory, number_on_disk
-from sinks.mlflow_names import MAX_PARAM, MAX_TAG, cut, file_name, key_name, own_tag, tag_name, value_text
-from sinks.mlflow_spool import Spool
-from sinks.mlflow_stores import MetricPoint
+from sinks._mlflow.names import MAX_PARAM, MAX_TAG, cut, file_name, key_name, own_tag, tag_name, value_text
+from sinks._mlflow.spool import Spool
+from sinks._mlflow.stores import MetricPoint
 
 Origin = tuple[str, int]
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from eventlog import events as ev
 from eventlog.errors import SinkUnavailableError
-from sinks.wandb_media import TablePart, artifact_name
+from sinks._wandb.media import TablePart, artifact_name
 
 if TYPE_CHECKING:
     import wandb

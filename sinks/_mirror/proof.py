@@ -18,7 +18,7 @@ from eventlog.storage.artifacts import PAYLOADS
 from eventlog.storage.layout import ARTIFACTS_DIRECTORY, LOG_DIRECTORY
 from eventlog.storage.merge import RunReader
 from eventlog.values import number_in_memory
-from sinks.mirror_targets import Target, sha256_of
+from sinks._mirror.targets import Target, sha256_of
 
 # What reading the log needs: the segments, and the fields that did not fit a line.
 _LOG = (f"{LOG_DIRECTORY}/", f"{ARTIFACTS_DIRECTORY}/{PAYLOADS}/")

@@ -1,0 +1,1 @@
+"""The rooms of the `mirror` sink; `sinks.mirror` says what it is."""

@@ -1,0 +1,1 @@
+"""The rooms of the `mlflow` sink; `sinks.mlflow` says what it is."""

@@ -1,0 +1,1 @@
+"""The rooms of the `wandb` sink; `sinks.wandb` says what it is."""
