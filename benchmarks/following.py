@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -67,7 +68,7 @@ class _Job:
         os.write(self._fd, line)
         self.log([(RunStarted(name=run_id), _now_us())])
 
-    def log(self, events: list[tuple[ev.Event, int]]) -> None:
+    def log(self, events: Sequence[tuple[ev.Event, int]]) -> None:
         """Append events, each with its time, in one write."""
         data = b""
         for event, ts in events:
