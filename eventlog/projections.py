@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from eventlog import events as ev
+from eventlog.errors import BadValueError
 from eventlog.events import AnyEvent
 from eventlog.values import flatten, number_in_memory
 
@@ -21,6 +22,7 @@ class MetricStats(msgspec.Struct, kw_only=True):
     """A metric in few numbers; NaN counts, but is neither smallest nor largest."""
 
     count: int = 0
+    total: float = 0.0
     last: float = math.nan
     min: float = math.nan
     max: float = math.nan
@@ -32,7 +34,8 @@ class MetricStats(msgspec.Struct, kw_only=True):
         """Take one more point."""
         self.count += 1
         self.last = value
-        self.mean = value if self.count == 1 else self.mean + (value - self.mean) / self.count
+        self.total += value
+        self.mean = self.total / self.count
         if not value >= self.min:
             self.min = value if value == value else self.min
         if not value <= self.max:
@@ -163,11 +166,15 @@ class RunFold:
 
     def _metrics(self, event: ev.Metrics, rank: int) -> None:
         for key, value in event.data.items():
+            try:
+                number = value if type(value) is float else number_in_memory(value)
+            except BadValueError:
+                continue  # a text that no writer of ours puts there
             name = f"rank{rank}/{key}" if rank else key
             stats = self.metrics.get(name)
             if stats is None:
                 stats = self.metrics[name] = MetricStats()
-            stats.add(value if type(value) is float else number_in_memory(value), event.step)
+            stats.add(number, event.step)
 
     def _other(self, writer: str, event: AnyEvent) -> None:
         match event:

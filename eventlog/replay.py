@@ -5,7 +5,7 @@ Opening a run brings what a killed writer left in its ring into the log first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from eventlog.codec import decode_lines
@@ -13,7 +13,7 @@ from eventlog.events import AnyEvent
 from eventlog.projections import RunFold, RunView
 from eventlog.storage.cursor import Checkpoint
 from eventlog.storage.ends import Ends, ends_of
-from eventlog.storage.layout import list_rings, list_segments, log_directory
+from eventlog.storage.layout import SegmentName, list_rings, list_segments, log_directory
 from eventlog.storage.merge import RunReader
 from eventlog.storage.reader import Policy
 from eventlog.storage.repair import is_alive, recover_run
@@ -55,11 +55,22 @@ def living_writers(run: Path) -> set[str]:
     rings = list_rings(log_dir)
     alive = set()
     for writer, segments in list_segments(log_dir).items():
-        # A ring's lock says everything; who has none is judged by its newest segment.
-        ends = Ends(None, False) if writer in rings else ends_of(segments[-1].path(log_dir))
+        # A ring's lock says everything; who has none is judged by the ends of its segments.
+        ends = Ends(None, False) if writer in rings else _newest_ends(log_dir, segments)
         if is_alive(log_dir, writer, ends.header, is_sealed=ends.is_sealed):
             alive.add(writer)
     return alive
+
+
+def _newest_ends(log_dir: Path, segments: Sequence[SegmentName]) -> Ends:
+    """Return the newest good header, and whether the newest segment is sealed."""
+    newest = ends_of(segments[-1].path(log_dir))
+    for name in reversed(segments[:-1]):
+        if newest.header is not None:
+            break
+        # The header of the newest one is just being written; the one before is of the same process.
+        newest = Ends(ends_of(name.path(log_dir)).header, newest.is_sealed)
+    return newest
 
 
 def is_running(run: Path) -> bool:

@@ -3,42 +3,64 @@
 Lines that did not verify never get further; they become rows of `damage`. Metrics, by far the most, are not
 decoded here: their lines go to a file as they are, with the names of their run and writer around them.
 Everything else is decoded and folded, because what is known of a run follows from it.
+
+Events of a run are ordered as replay orders them: by time, then by writer, each writer in its own order. A
+clock that was set back would break that, so an event counts, where order matters, as at least as late as
+those before it of the same writer (``at``).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
-import orjson
+import msgspec
 
-from eventlog import events as ev
-from eventlog.codec import decode, decode_lines
+from eventlog.errors import BadValueError
 from eventlog.events import AnyEvent, type_name
 from eventlog.projections import RunFold, RunView
-from eventlog.query.catalog import RunEntry
+from eventlog.query import rows
+from eventlog.query.catalog import Place, RunEntry
+from eventlog.query.lines import EARLIEST, BlockReading, Line
+from eventlog.query.rows import Row
 from eventlog.query.scan import Changed, is_racy
-from eventlog.replay import living_writers, open_run
-from eventlog.storage.block import Block, Finding
-from eventlog.storage.cursor import Checkpoint
-from eventlog.storage.layout import RunPath, list_names, log_directory
+from eventlog.replay import open_run
+from eventlog.storage.artifacts import resolve
+from eventlog.storage.block import Block, Finding, Problem
+from eventlog.storage.layout import RunPath, SegmentName, list_segments, log_directory
 from eventlog.storage.merge import RunReader
-from eventlog.values import number_on_disk
+from eventlog.storage.segment import SegmentReader
 
-_METRICS = re.compile(rb'^\{"seq":\d+,"ts":-?\d+,"type":"metrics",', re.MULTILINE)
+_OURS = "evlog "
 
-NOT_FOLDED = ("metrics", "system", "console", "sample", "histogram", "table", "media", "evaluation", "alert")
-"""These say nothing of what is known of a run; they are not read back to fold it."""
+FOLDED = (
+    "run_started",
+    "run_resumed",
+    "run_ended",
+    "params",
+    "summary",
+    "tags",
+    "note",
+    "artifact",
+    "context",
+    "dropped",
+)
+"""Events from which follows what is known of a run; they are read back to fold it anew."""
 
-
-class Line(NamedTuple):
-    """An event other than metrics, and who wrote it."""
-
-    writer: str
-    rank: int
-    event: AnyEvent
+NOT_FOLDED = (
+    "metrics",
+    "system",
+    "console",
+    "sample",
+    "histogram",
+    "table",
+    "media",
+    "evaluation",
+    "alert",
+    "?",
+)
+"""The most frequent of the others."""
 
 
 class Gathered(NamedTuple):
@@ -47,38 +69,110 @@ class Gathered(NamedTuple):
     Attributes:
         entry: how far it was read.
         is_replaced: it is another run than the one that the cache holds under this name.
-        size_bytes: of its new lines.
+        problem: why the rest could not be read, if so.
     """
 
     entry: RunEntry
     is_replaced: bool
-    size_bytes: int
+    problem: str | None
+
+
+class ScratchError(Exception):
+    """What was read cannot be written: nothing that is under way counts."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 class Gathering:
-    """Files with what is new in runs, one for each table. Not safe for several threads.
+    """Files with what is new, one for each table, to be converted at once.
 
     Attributes:
-        lines: of metrics so far.
+        lines: of metrics.
+        longest: bytes of the longest row.
     """
 
     def __init__(self, directory: Path, generation: int) -> None:
         self.directory, self.generation = directory, generation
         self.lines = 0
+        self.longest = 0
         self._files: dict[str, IO[bytes]] = {}
 
     def path(self, table: str) -> Path | None:
         """Return the file of a table, None if nothing came for it."""
         return self.directory / f"{table}.jsonl" if table in self._files else None
 
+    def write(self, table: str, data: bytes) -> None:
+        """Add lines to the file of a table.
+
+        Raises:
+            ScratchError: there is no room.
+        """
+        try:
+            if table not in self._files:
+                self._files[table] = (self.directory / f"{table}.jsonl").open("wb")
+            self._files[table].write(data)
+        except OSError as error:
+            raise ScratchError(error) from error
+
+    def add(self, table: str, found: Iterable[Row]) -> None:
+        """Add rows.
+
+        Raises:
+            ScratchError: there is no room.
+        """
+        for row in found:
+            line = msgspec.json.encode(row)
+            self.longest = max(self.longest, len(line))
+            self.write(table, line + b"\n")
+
+    def add_run(self, run: RunPath, view: RunView, damage: Sequence[Row]) -> None:
+        """Add what is known of a run.
+
+        Raises:
+            ScratchError: there is no room.
+        """
+        who = {"project": run.project, "run_id": run.run_id}
+        self.add("runs", [{**who, **rows.run_row(run, view)}])
+        self.add("params", ({**who, **row} for row in rows.param_rows(view)))
+        self.add("tags", ({**who, **row} for row in rows.tag_rows(view)))
+        self.add("artifacts", ({**who, **row} for row in rows.artifact_rows(view)))
+        self.add("damage", ({**who, **row} for row in damage))
+
+    _rows_of_run = add_run
+
     def close(self) -> None:
         """Make the files whole."""
         for file in self._files.values():
             file.close()
 
-    def add(
-        self, changed: Changed, before: Sequence[Line], damage: Sequence[Mapping[str, object]]
-    ) -> Gathered:
+
+class Gatherer:
+    """Reads what is new in runs into chunks. Not safe for several threads.
+
+    Args:
+        start: makes a chunk.
+        put: takes a full one; without it, everything goes into one.
+    """
+
+    def __init__(
+        self,
+        start: Callable[[], Gathering],
+        put: Callable[[Gathering], None] | None = None,
+        *,
+        chunk_lines: int = 0,
+    ) -> None:
+        self.chunk = start()
+        self._start, self._put, self._chunk_lines = start, put, chunk_lines
+
+    def cut(self) -> None:
+        """Give the chunk away and begin another one, if it is full."""
+        if self._put is not None and self.chunk.lines >= self._chunk_lines:
+            self._put(self.chunk)
+            self.chunk = self._start()
+
+    def add(self, changed: Changed, before: Sequence[Line], damage: Sequence[Row]) -> Gathered:
         """Read what is new in a run.
 
         Args:
@@ -89,198 +183,181 @@ class Gathering:
             OSError: its files cannot be read; then nothing of it was added.
         """
         entry = changed.entry
-        reader = open_run(changed.run.path, start=Checkpoint(cursors=entry.cursors) if entry else None)
-        blocks = {writer: list(reader.writer(writer).blocks()) for writer in reader.known_writers()}
-        if entry is not None and self._is_another(reader, entry):
-            whole = self.add(changed._replace(entry=None), [], [])
-            return whole._replace(is_replaced=True)
-        return self._take(changed, reader, blocks, before, damage)
-
-    def _is_another(self, reader: RunReader, entry: RunEntry) -> bool:
-        """Tell whether the cursors do not fit: the run was deleted and another one has its name."""
-        starts = {(writer, cursor.segment) for writer, cursor in entry.cursors.items()}
-        return not entry.cursors.keys() <= set(reader.writers) or any(
-            (finding.writer, finding.segment) in starts and "checkpoint says" in finding.detail
-            for finding in reader.findings
+        reader = open_run(changed.run.path, start=entry.checkpoint if entry else None)
+        if entry is None or not _is_another(changed.run.path, entry):
+            return _Reading(self, changed, reader, before, damage).read(is_replaced=False)
+        return _Reading(self, changed._replace(entry=None), open_run(changed.run.path), [], []).read(
+            is_replaced=True
         )
 
-    def _take(
+
+def _is_another(run: Path, entry: RunEntry) -> bool:
+    """Tell whether what the cache holds is not the beginning of what lies there now.
+
+    Then another run has its name, or segments are gone; or some are missing further on, which only a
+    reader that has seen all can name.
+    """
+    log_dir = log_directory(run)
+    there = list_segments(log_dir)
+    for writer, place in entry.places.items():
+        numbers = [name.segment for name in there.get(writer, [])]
+        upto = [number for number in numbers if number <= place.segment]
+        if len(upto) != place.files or upto[-1] != place.segment:
+            return True
+        if numbers[-1] - place.segment != len(numbers) - len(upto):
+            return True
+        name = SegmentName(writer, place.segment)
+        try:
+            if not SegmentReader(name.path(log_dir), name).start_at(place.cursor):
+                return True
+        except FileNotFoundError:
+            return True
+    return False
+
+
+class _Reading:
+    """One run, read from where the cache ends."""
+
+    def __init__(
         self,
+        gatherer: Gatherer,
         changed: Changed,
         reader: RunReader,
-        blocks: Mapping[str, Sequence[Block]],
         before: Sequence[Line],
-        damage: Sequence[Mapping[str, object]],
-    ) -> Gathered:
-        run, entry = changed.run, changed.entry
-        lines = list(before)
-        cursors = dict(entry.cursors) if entry else {}
-        events, size, last_ts = (entry.events, 0, entry.last_ts) if entry else (0, 0, None)
-        for writer, of_writer in blocks.items():
-            rank = reader.writers[writer].rank
-            for block in of_writer:
-                lines += self._block(run, writer, rank, block)
-                events += len(block.lines)
-                size += sum(map(len, block.lines))
-                newest = decode(block.lines[-1], from_format=block.format).ts
-                last_ts = newest if last_ts is None else max(last_ts, newest)
-            if of_writer:
-                cursors[writer] = of_writer[-1].cursor_after(len(of_writer[-1].lines))
-        alive = living_writers(run.path)
-        findings = [*damage, *(_damage_row(finding) for finding in reader.findings)]
-        self._rows_of_run(run, _view(run, lines, alive, events, last_ts, len(findings)), findings)
-        # A ring of a writer that died since the log was opened may hold more.
-        is_settled = not alive and not is_racy(changed.mtime_ns) and _is_whole(run.path)
-        found = RunEntry(
-            run.project,
-            run.run_id,
+        damage: Sequence[Row],
+    ) -> None:
+        self._gatherer, self._changed, self._reader = gatherer, changed, reader
+        self._run = changed.run
+        entry = changed.entry
+        self._events = entry.events if entry else 0
+        self._places = dict(entry.places) if entry else {}
+        self._lines = list(before)
+        self._damage = [row for row in damage if _is_behind(row, self._places)]
+        self._lost_payloads: list[Finding] = []
+
+    def read(self, *, is_replaced: bool) -> Gathered:
+        """Read all writers and add what is known of the run.
+
+        Raises:
+            OSError: before anything was added.
+        """
+        known, problem = self._events, None
+        try:
+            for writer, segments in list_segments(log_directory(self._run.path)).items():
+                self._writer(writer, [name.segment for name in segments])
+        except (OSError, RecursionError) as error:
+            # What was read is kept: its place is known, and the rest is tried again each time.
+            if self._events == known:
+                raise error if isinstance(error, OSError) else OSError(str(error)) from error
+            problem = f"{self._run.path}: {getattr(error, 'strerror', None) or error}"
+        self._add_what_is_known()
+        look, changed = self._changed.look, self._changed
+        entry = RunEntry(
+            self._run.project,
+            self._run.run_id,
             changed.mtime_ns,
-            is_settled,
-            self.generation,
-            events,
-            last_ts,
-            cursors,
+            -1 if problem else look.size_bytes,
+            look.is_alive,
+            problem is None and look.is_over and not is_racy(changed.mtime_ns),
+            self._gatherer.chunk.generation,
+            self._events,
+            self._places,
         )
-        return Gathered(found, False, size)
+        return Gathered(entry, is_replaced, problem)
 
-    def _block(self, run: RunPath, writer: str, rank: int, block: Block) -> list[Line]:
-        """Write the lines of a block to their files; return those that are not metrics."""
-        data = b"\n".join(block.lines)
-        if block.format != ev.FORMAT or len(_METRICS.findall(data)) != len(block.lines):
-            return self._mixed(run, writer, rank, block)
-        self._write_metrics(run, writer, rank, data, len(block.lines))
-        return []
+    def _writer(self, writer: str, segments: list[int]) -> None:
+        reader = self._reader.writer(writer)
+        place = self._places.get(writer)
+        latest = place.max_ts if place else EARLIEST
+        for block in reader.blocks():
+            is_ours = reader.header is not None and reader.header.software.startswith(_OURS)
+            latest = BlockReading(self, writer, reader.rank, latest).read(block, is_ours=is_ours)
+            self._events += len(block.lines)
+            cursor = block.cursor_after(len(block.lines))
+            files = sum(number <= cursor.segment for number in segments)
+            self._places[writer] = Place(cursor.segment, cursor.offset, cursor.seq, cursor.crc, latest, files)
+            self._gatherer.cut()
 
-    def _mixed(self, run: RunPath, writer: str, rank: int, block: Block) -> list[Line]:
-        metrics: list[bytes] = []
-        others: list[bytes] = []
-        for line in block.lines:
-            (metrics if _METRICS.match(line) else others).append(line)
-        if metrics:
-            self._write_metrics(run, writer, rank, b"\n".join(metrics), len(metrics))
-        found = [Line(writer, rank, event) for event in decode_lines(others, from_format=block.format)]
-        who = {"project": run.project, "run_id": run.run_id, "writer": writer, "rank": rank}
-        self._rows(
-            "events",
-            (
-                {
-                    **who,
-                    "seq": one.event.seq,
-                    "ts": one.event.ts,
-                    "type": type_name(one.event),
-                    "payload": line.decode(errors="replace"),
-                }
-                for one, line in zip(found, others, strict=True)
-            ),
-        )
-        return found
+    # --- what a block brings -----------------------------------------------------------------------
 
-    def _write_metrics(self, run: RunPath, writer: str, rank: int, data: bytes, count: int) -> None:
-        start = b'{"p":%b,"r":%b,"w":"%b","k":%d,"l":' % (
-            orjson.dumps(run.project),
-            orjson.dumps(run.run_id),
+    def add_metrics(self, writer: str, rank: int, lines: Sequence[bytes], at: int | None = None) -> None:
+        """Add lines of metrics as they are; *at* if they are sorted by another time than their own."""
+        start = b'{"p":%b,"r":%b,"w":"%b","k":%d,' % (
+            msgspec.json.encode(self._run.project),
+            msgspec.json.encode(self._run.run_id),
             writer.encode(),
             rank,
         )
-        self._file("metrics").write(start + data.replace(b"\n", b"}\n" + start) + b"}\n")
-        self.lines += count
+        start += b'"l":' if at is None else b'"m":%d,"l":' % at
+        chunk = self._gatherer.chunk
+        chunk.write("metrics", start + (b"}\n" + start).join(lines) + b"}\n")
+        chunk.lines += len(lines)
 
-    def _file(self, table: str) -> IO[bytes]:
-        if table not in self._files:
-            self._files[table] = (self.directory / f"{table}.jsonl").open("wb")
-        return self._files[table]
-
-    def _rows(self, table: str, rows: Iterable[Mapping[str, object]]) -> None:
-        for row in rows:
-            self._file(table).write(orjson.dumps(row) + b"\n")
-
-    def _rows_of_run(self, run: RunPath, view: RunView, findings: Sequence[Mapping[str, object]]) -> None:
-        who: dict[str, object] = {
-            "project": run.project,
-            "run_id": run.run_id,
-            "generation": self.generation,
+    def add_event(self, line: Line, raw: bytes) -> None:
+        """Add an event as it lies."""
+        event = line.event
+        row = {
+            "project": self._run.project,
+            "run_id": self._run.run_id,
+            "writer": line.writer,
+            "rank": line.rank,
+            "seq": rows.int_of(event.seq, 64),
+            "ts": rows.int_of(event.ts, 64),
+            "sorted_at": rows.int_of(line.at, 64) if line.at != event.ts else None,
+            "type": type_name(event),
+            "payload": raw.decode(errors="replace"),
         }
-        self._rows("runs", [{**who, **_run_row(run, view)}])
-        self._rows("params", [{**who, "key": k, "value": _as_text(v)} for k, v in view.flat_params.items()])
-        self._rows("tags", [{**who, "tag": k, "value": v} for k, v in view.tags.items()])
-        self._rows("artifacts", [{**who, **_artifact_row(a)} for a in view.artifacts])
-        self._rows("damage", [{**who, **finding} for finding in findings])
+        self._gatherer.chunk.add("events", [row])
+        if type_name(event) in FOLDED:
+            self._lines.append(line)
+
+    def resolved(self, event: AnyEvent, block: Block, index: int) -> AnyEvent:
+        """Return *event* with the fields that lie in a file of its own; note if they are lost."""
+        try:
+            return resolve(self._run.path, event)
+        except (OSError, BadValueError, msgspec.MsgspecError) as error:
+            end = block.cursor_after(index + 1).offset
+            self._lost_payloads.append(
+                Finding(
+                    problem=Problem.DAMAGED,
+                    writer=block.name.writer,
+                    segment=block.name.segment,
+                    start=end - len(block.lines[index]) - 1,
+                    end=end,
+                    first_seq=event.seq,
+                    last_seq=event.seq,
+                    detail=f"payload: {error}",
+                )
+            )
+            return event
+
+    # --- what is known of the run ------------------------------------------------------------------
+
+    def _add_what_is_known(self) -> None:
+        run, chunk = self._run, self._gatherer.chunk
+        damage = [*self._damage, *map(rows.damage_row, self._findings())]
+        fold = RunFold(run.project, run.run_id)
+        for line in sorted(self._lines, key=lambda line: (line.at, line.writer, line.event.seq)):
+            fold.apply_slice(line.writer, line.rank, [line.event])
+        fold.skip(self._events - fold.events)
+        fold.note_time(max((place.max_ts for place in self._places.values()), default=None))
+        alive = {"?"} if self._changed.look.is_alive else set()
+        view = fold.view(alive, findings=len(damage))
+        chunk.add_run(run, view, damage)
+
+    def _findings(self) -> list[Finding]:
+        """Return what is wrong: also lines at the ends of segments that do not verify."""
+        found = [*self._reader.findings, *self._lost_payloads]
+        for one in self._reader.writers.values():
+            for report in one.reports(is_alive=self._changed.look.is_alive):
+                found += [f for f in report.findings if f.is_loss and f not in found]
+        return found
 
 
-def _view(
-    run: RunPath, lines: list[Line], alive: set[str], events: int, last_ts: int | None, findings: int
-) -> RunView:
-    """Fold *lines* in the one order of events: by time, then by writer."""
-    fold = RunFold(run.project, run.run_id)
-    for line in sorted(lines, key=lambda line: (line.event.ts, line.writer, line.event.seq)):
-        fold.apply_slice(line.writer, line.rank, [line.event])
-    fold.skip(events - fold.events)
-    fold.note_time(last_ts)
-    return fold.view(alive, findings=findings)
-
-
-def _is_whole(run: Path) -> bool:
-    """Tell whether no ring is left that somebody would have to recover."""
-    return not any(name.endswith(".ring") for name in list_names(log_directory(run)))
-
-
-def _run_row(run: RunPath, view: RunView) -> dict[str, object]:
-    git = view.context.get("git", {})
-    command = view.context.get("command", {})
-    environment = view.context.get("environment", {})
-    return {
-        "name": view.name,
-        "experiment": view.experiment,
-        "status": view.status,
-        "started_at": view.started_at,
-        "ended_at": view.ended_at,
-        "duration_s": view.duration_s,
-        "parent_run_id": view.parent_run_id,
-        "tags": view.tags,
-        "note": "\n".join(view.notes) or None,
-        "params": view.params,
-        "summary": view.summary,
-        "error_type": view.error.type if view.error else None,
-        "error_message": view.error.message if view.error else None,
-        "exit_code": view.exit_code,
-        "events": view.events,
-        "dropped": sum(view.dropped.values()),
-        "damage": view.findings,
-        "host": environment.get("host") or command.get("host"),
-        "git_commit": git.get("commit"),
-        "path": str(run.path),
-    }
-
-
-def _artifact_row(artifact: ev.Artifact) -> dict[str, object]:
-    return {
-        "name": artifact.name,
-        "type": artifact.artifact_type,
-        "version": artifact.version,
-        "path": artifact.path,
-        "stored": artifact.stored,
-        "size_bytes": artifact.size_bytes,
-        "sha256": artifact.sha256,
-        "ts": artifact.ts,
-    }
-
-
-def _damage_row(finding: Finding) -> dict[str, object]:
-    return {
-        "writer": finding.writer,
-        "segment": finding.segment,
-        "problem": str(finding.problem),
-        "start_byte": finding.start,
-        "end_byte": finding.end,
-        "first_seq": finding.first_seq,
-        "last_seq": finding.last_seq,
-        "detail": finding.detail,
-    }
-
-
-def _as_text(value: object) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, float):
-        return str(number_on_disk(value))
-    return orjson.dumps(value).decode()
+def _is_behind(row: Row, places: Mapping[str, Place]) -> bool:
+    """Tell whether reading goes on after *row*, so that its damage is not found once more."""
+    place = places.get(str(row["writer"]))
+    segment, start = row["segment"], row["start_byte"]
+    assert isinstance(segment, int)
+    assert isinstance(start, int)
+    return place is not None and (segment, start) < (place.segment, place.offset)

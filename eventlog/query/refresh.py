@@ -9,30 +9,30 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from eventlog.codec import decode
-from eventlog.query import convert
+from eventlog.query import convert, past
 from eventlog.query.catalog import (
+    DataFile,
     Manifest,
     RunEntry,
     cache_directory,
     commit,
+    forget,
     load_manifest,
     remove_old,
+    scratch,
 )
-from eventlog.query.gather import NOT_FOLDED, Gathered, Gathering, Line
-from eventlog.query.merge import merge_small
-from eventlog.query.scan import Changed, Scan, new_bytes, scan
-from eventlog.replay import is_running
+from eventlog.query.chunks import Converter
+from eventlog.query.gather import Gathered, Gatherer, Gathering, ScratchError
+from eventlog.query.merge import merge_files
+from eventlog.query.scan import Changed, Scan, scan
 from eventlog.storage.ring import lock_file
 
 if TYPE_CHECKING:
@@ -42,6 +42,10 @@ CHUNK_LINES = 600_000
 """Lines of metrics that are converted at once: they bound the memory, and the sizes of the files."""
 COMMIT_BYTES = 1 << 20
 """So much new in a run that goes on is worth a commit."""
+ALL_BYTES = 8 << 20
+"""So much new in all runs that go on is worth a commit of them all."""
+STEP_BYTES = 1 << 30
+"""After so much a commit is made although more is to come: whoever is killed then loses no more."""
 MUCH_BYTES = 64 << 20
 """So much is not read beside a process that is committing it."""
 WAIT_S = 0.1
@@ -81,196 +85,123 @@ class _Work:
         connection: DuckDBPyConnection,
         on_progress: Callable[[int, int], None] | None,
     ) -> None:
-        self.root, self.directory, self.connection = root, directory, connection
+        self.root, self.directory = root, directory
+        self.connection = connection
+        # Tables that only the work needs are invisible to those who ask afterwards.
+        self._own = connection.cursor()
         self.on_progress = on_progress
         self.manifest = Manifest()
         self.problems: list[str] = []
+        self._done = self._total = 0
 
     def scan(self) -> Scan:
         """Load the newest state and compare it with what is there."""
         self.manifest = load_manifest(self.directory)
-        return scan(self.root, {entry.key: entry for entry in self.manifest.runs})
+        found = scan(self.root, {entry.key: entry for entry in self.manifest.runs})
+        self.problems = list(found.problems)
+        return found
 
     def commit(self, found: Scan, *, wants_all: bool) -> Scan:
         """Commit what is worth it; return what is still to be loaded over it."""
-        worth = [one for one in found.changed if wants_all or _is_worth_it(one)]
-        if not (worth or found.gone):
+        little = [one for one in found.changed if not _is_worth_it(one)]
+        if wants_all or sum(one.new_bytes for one in little) >= ALL_BYTES:
+            little = []
+        over = {(one.run.project, one.run.run_id) for one in little}
+        worth = [one for one in found.changed if (one.run.project, one.run.run_id) not in over]
+        if not (worth or found.gone or found.settled):
             return found
-        self._commit(worth, found.gone)
-        entries = {entry.key: entry for entry in self.manifest.runs}
-        kept = [one._replace(entry=entries.get((one.run.project, one.run.run_id))) for one in found.changed]
-        return Scan([one for one in kept if one.entry is None or not one.entry.is_settled], [])
+        self._total = len(worth)
+        gone, settled = found.gone, found.settled
+        for part in _in_steps(worth):
+            if not self._commit(part, gone, settled):
+                # Somebody was faster, on a file system without locks; what is missing is read over it.
+                return self.scan()
+            gone, settled = [], []
+        return found._replace(changed=little, gone=[], settled=[])
 
     def load_over(self, found: Scan) -> Overlay:
         """Load what the cache does not hold into tables of the connection."""
-        overlay = self._overlay(found.changed)
-        overlay.replaced += [(entry.project, entry.run_id, self.manifest.number) for entry in found.gone]
+        overlay = Overlay()
+        if found.changed:
+            with scratch(self.directory) as path:
+                gatherer = Gatherer(lambda: Gathering(path, NEVER))
+                for gathered in self._gather(gatherer, found.changed):
+                    if gathered.is_replaced:
+                        overlay.replaced.append((*gathered.entry.key, NEVER - 1))
+                gatherer.chunk.close()
+                overlay.tables = convert.load(self.connection, gatherer.chunk, "live")
+        overlay.replaced += [(entry.project, entry.run_id, NEVER - 1) for entry in found.gone]
         overlay.problems = list(dict.fromkeys(self.problems))
         return overlay
 
-    # --- committing --------------------------------------------------------------------------------
+    def close(self) -> None:
+        """Drop the tables that only the work needed."""
+        self._own.close()
 
-    def _commit(self, worth: Sequence[Changed], gone: Sequence[RunEntry]) -> None:
-        new = self.manifest.copy()
+    def _commit(
+        self, worth: Sequence[Changed], gone: Sequence[RunEntry], settled: Sequence[RunEntry]
+    ) -> bool:
+        """Commit a state with *worth* in it; False if somebody else has committed another one."""
+        before, new = self.manifest, self.manifest.copy()
+        remove_old(self.directory, before)
         new.number += 1
         found = {entry.key: entry for entry in new.runs}
         for entry in gone:
             found.pop(entry.key, None)
-            new.gone.append((entry.project, entry.run_id, self.manifest.number))
+            new.gone.append((*entry.key, before.number))
+        found.update((entry.key, entry) for entry in settled)
         for gathered in self._convert(new, worth):
             found[gathered.entry.key] = gathered.entry
             if gathered.is_replaced:
-                new.gone.append((*gathered.entry.key, self.manifest.number))
+                new.gone.append((*gathered.entry.key, before.number))
         new.runs = [found[key] for key in sorted(found)]
-        merge_small(self.connection, self.directory, new)
+        if new == msgspec.structs.replace(before, number=new.number):
+            return True  # nothing could be read
+        merge_files(self._own, self.directory, new)
         if commit(self.directory, new):
-            remove_old(self.directory, new)
             self.manifest = new
-        else:
-            # Somebody was faster, on a file system without locks; what is missing then is read over it.
-            self.manifest = load_manifest(self.directory)
+            remove_old(self.directory, new)
+            return True
+        for name in new.names() - before.names():
+            (self.directory / name).unlink(missing_ok=True)
+        return False
 
     def _convert(self, new: Manifest, worth: Sequence[Changed]) -> Iterator[Gathered]:
         """Gather and convert *worth* in chunks: while DuckDB works at one, the next is verified."""
-        with (
-            _scratch(self.directory) as scratch,
-            _Converter(self.connection, self.directory, new) as converter,
-        ):
-            gathering = Gathering(_subdirectory(scratch), new.number)
-            for number, (changed, before, damage) in enumerate(self._with_past(worth), 1):
-                gathered = self._gather(gathering, changed, before, damage)
-                if gathered is not None:
-                    yield gathered
-                if gathering.lines >= CHUNK_LINES:
-                    converter.put(gathering)
-                    gathering = Gathering(_subdirectory(scratch), new.number)
-                if self.on_progress:
-                    self.on_progress(number, len(worth))
-            converter.put(gathering)
+        if not worth:
+            return
 
-    def _gather(
-        self,
-        gathering: Gathering,
-        changed: Changed,
-        before: Sequence[Line],
-        damage: Sequence[Mapping[str, object]],
-    ) -> Gathered | None:
-        try:
-            return gathering.add(changed, before, damage)
-        except OSError as error:
-            self.problems.append(f"{changed.run.path}: {error.strerror or error}")
-            return None
-
-    def _overlay(self, kept: Sequence[Changed]) -> Overlay:
-        overlay = Overlay()
-        if not kept:
-            return overlay
-        with _scratch(self.directory) as scratch:
-            gathering = Gathering(Path(scratch), NEVER)
-            for changed, before, damage in self._with_past(kept):
-                gathered = self._gather(gathering, changed, before, damage)
-                if gathered is not None and gathered.is_replaced:
-                    overlay.replaced.append((gathered.entry.project, gathered.entry.run_id, NEVER - 1))
-            gathering.close()
-            overlay.tables = convert.load(self.connection, gathering, "live")
-        return overlay
-
-    def _with_past(
-        self, worth: Sequence[Changed]
-    ) -> Iterator[tuple[Changed, list[Line], list[dict[str, object]]]]:
-        """Yield each run with what the cache holds of it that has to be folded once more."""
-        known = [one for one in worth if one.entry is not None]
-        lines, damage = self._past(known) if known else ({}, {})
-        for one in worth:
-            key = (one.run.project, one.run.run_id)
-            yield one, lines.get(key, []), damage.get(key, [])
-
-    def _past(
-        self, known: Sequence[Changed]
-    ) -> tuple[dict[tuple[str, str], list[Line]], dict[tuple[str, str], list[dict[str, object]]]]:
-        wanted = ", ".join(
-            f"({convert.quoted(one.run.project)}, {convert.quoted(one.run.run_id)}, "
-            f"{one.entry.generation if one.entry else 0})"
-            for one in known
-        )
-        self.connection.execute(
-            "CREATE OR REPLACE TEMP TABLE wanted (project VARCHAR, run_id VARCHAR, generation BIGINT)"
-        )
-        self.connection.execute(f"INSERT INTO wanted VALUES {wanted}")
-        lines: dict[tuple[str, str], list[Line]] = {}
-        files = self.manifest.files.get("events", [])
-        if files:
-            kinds = ", ".join(map(convert.quoted, NOT_FOLDED))
-            rows = self.connection.execute(
-                f"SELECT project, run_id, writer, rank, payload "
-                f"FROM {convert.read_parquet(self.directory, files)} AS e "
-                f"SEMI JOIN wanted USING (project, run_id) WHERE type NOT IN ({kinds})"
-            )
-            while batch := rows.fetchmany(10_000):
-                for project, run_id, writer, rank, payload in batch:
-                    event = decode(payload.encode())
-                    lines.setdefault((project, run_id), []).append(Line(writer, rank, event))
-        damage: dict[tuple[str, str], list[dict[str, object]]] = {}
-        files = self.manifest.files.get("damage", [])
-        if files:
-            names = [
-                n for n in convert.STORED["damage"].columns if n not in {"project", "run_id", "generation"}
-            ]
-            rows = self.connection.execute(
-                f"SELECT project, run_id, {', '.join(names)} "
-                f"FROM {convert.read_parquet(self.directory, files)} "
-                "SEMI JOIN wanted USING (project, run_id, generation)"
-            )
-            for row in rows.fetchall():
-                damage.setdefault((row[0], row[1]), []).append(dict(zip(names, row[2:], strict=True)))
-        return lines, damage
-
-
-class _Converter:
-    """Converts one chunk after the other on a thread of its own; keeps the names of the files."""
-
-    def __init__(self, connection: DuckDBPyConnection, directory: Path, manifest: Manifest) -> None:
-        self._connection = connection.cursor()
-        self._directory, self._manifest = directory, manifest
-        self._thread: threading.Thread | None = None
-        self._error: BaseException | None = None
-
-    def __enter__(self) -> _Converter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._join()
-
-    def put(self, gathering: Gathering) -> None:
-        """Begin with *gathering* when the one before is done.
-
-        Raises:
-            Exception: what went wrong with the one before.
-        """
-        gathering.close()
-        self._join()
-        self._thread = threading.Thread(target=self._convert, args=(gathering,), name="evlog-convert")
-        self._thread.start()
-
-    def _join(self) -> None:
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-        if self._error is not None:
-            error, self._error = self._error, None
-            raise error
-
-    def _convert(self, gathering: Gathering) -> None:
-        try:
-            tables = convert.load(self._connection, gathering, "chunk")
-            files = convert.write(self._connection, self._directory, "chunk", tables)
+        def take(files: dict[str, DataFile]) -> None:
             for table, file in files.items():
-                self._manifest.files.setdefault(table, []).append(file)
-            for table in tables:
-                self._connection.execute(f"DROP TABLE chunk_{table}")
-            shutil.rmtree(gathering.directory, ignore_errors=True)
-        except BaseException as error:  # it is raised again where somebody waits
-            self._error = error
+                new.files.setdefault(table, []).append(file)
+
+        with (
+            scratch(self.directory) as path,
+            Converter(self._own, self.directory, take) as converter,
+        ):
+            gatherer = Gatherer(
+                lambda: Gathering(Path(tempfile.mkdtemp(dir=path)), new.number),
+                converter.put,
+                chunk_lines=CHUNK_LINES,
+            )
+            for gathered in self._gather(gatherer, worth):
+                self._done += 1
+                if self.on_progress:
+                    self.on_progress(self._done, self._total)
+                yield gathered
+            converter.put(gatherer.chunk)
+
+    def _gather(self, gatherer: Gatherer, runs: Sequence[Changed]) -> Iterator[Gathered]:
+        for one, lines, damage in past.with_past(self._own, self.directory, self.manifest, runs):
+            try:
+                gathered = gatherer.add(one, lines, damage)
+            except OSError as error:
+                self.problems.append(f"{one.run.path}: {error.strerror or error}")
+                continue
+            if gathered.problem is not None:
+                self.problems.append(gathered.problem)
+            gatherer.cut()
+            yield gathered
 
 
 def refresh(
@@ -288,25 +219,60 @@ def refresh(
 
     Raises:
         OSError: no room for the cache.
+        duckdb.Error: no room for the cache, or a file of it cannot be read.
     """
-    directory = cache_directory(root)
-    work = _Work(root, directory, connection, on_progress)
+    import duckdb
+
+    for is_last in (False, True):
+        work = _Work(root, cache_directory(root), connection, on_progress)
+        try:
+            return _refresh(work, wants_all=wants_all)
+        except ScratchError as error:
+            if is_last or not isinstance(error.error, FileNotFoundError):
+                raise error.error from error
+        except (duckdb.IOException, duckdb.InvalidInputException, FileNotFoundError):
+            # Somebody removed the cache meanwhile, or a file of it is damaged: it is built anew, once.
+            if is_last:
+                raise
+            forget(cache_directory(root))
+        finally:
+            work.close()
+    raise AssertionError("unreachable")
+
+
+def _refresh(work: _Work, *, wants_all: bool) -> Refreshed:
     while True:
-        with refresh_lock(directory) as is_mine:
+        with refresh_lock(work.directory) as is_mine:
             found = work.scan()
             if is_mine:
                 found = work.commit(found, wants_all=wants_all)
-            elif wants_all or sum(map(new_bytes, found.changed)) > MUCH_BYTES:
+            elif wants_all or sum(one.new_bytes for one in found.changed) > MUCH_BYTES:
                 # Somebody is at it; waiting is cheaper than doing the same beside it.
                 time.sleep(WAIT_S)
                 continue
             overlay = work.load_over(found)
-        return Refreshed(directory=directory, manifest=work.manifest, overlay=overlay)
+        return Refreshed(directory=work.directory, manifest=work.manifest, overlay=overlay)
 
 
 def _is_worth_it(one: Changed) -> bool:
     """Tell whether a run has ended, as far as can be seen, or has much that is new."""
-    return new_bytes(one) >= COMMIT_BYTES or not is_running(one.run.path)
+    if one.entry is not None and one.entry.size_bytes < 0:
+        return False  # it could not be read to its end: no reason to write what is known each time
+    return one.new_bytes >= COMMIT_BYTES or not one.look.is_alive
+
+
+def _in_steps(worth: Sequence[Changed]) -> Iterator[list[Changed]]:
+    """Cut *worth* into parts of about `STEP_BYTES`; at least one."""
+    part: list[Changed] = []
+    size = 0
+    for one in worth:
+        part.append(one)
+        size += one.new_bytes
+        if size >= STEP_BYTES:
+            yield part
+            part, size = [], 0
+    if part or not worth:
+        yield part
 
 
 @contextlib.contextmanager
@@ -317,17 +283,10 @@ def refresh_lock(directory: Path) -> Iterator[bool]:
         path.touch()
         fd = lock_file(path)
     except OSError:
-        fd = None  # no locks here, or a cache that only others may write
+        yield True  # no locks here: whoever commits second begins anew
+        return
     try:
         yield fd is not None
     finally:
         if fd is not None:
             os.close(fd)
-
-
-def _scratch(directory: Path) -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix=".scratch-", dir=directory)
-
-
-def _subdirectory(scratch: str) -> Path:
-    return Path(tempfile.mkdtemp(dir=scratch))

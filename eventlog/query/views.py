@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from eventlog.query import convert
-from eventlog.query.merge import gone_rows
+from eventlog.query.extracted import EXTRACTED
 from eventlog.query.refresh import Refreshed
 
 if TYPE_CHECKING:
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 _TIME = "TRY(make_timestamptz({name})) AS {name}"
 
 _DATA = """json_group_object(
-    key, CASE WHEN isfinite(value) THEN to_json(value) ELSE to_json(value::VARCHAR) END)"""
+    key, CASE WHEN isfinite(value) THEN to_json(value) WHEN isnan(value) THEN to_json('NaN')
+              WHEN value > 0 THEN to_json('Infinity') ELSE to_json('-Infinity') END)"""
 """The points of one event, as it was logged; whether a number was whole is not known any more."""
 
 _BODIES = {
@@ -45,29 +46,44 @@ _BODIES = {
         FROM all_parts GROUP BY project, run_id, key
     """,
     "events": f"""
-        SELECT project, run_id, writer, rank, seq, {_TIME.format(name="ts")}, type, payload::JSON AS payload
+        SELECT project, run_id, writer, rank, seq, {_TIME.format(name="ts")}, type, payload
         FROM all_events
         UNION ALL
         SELECT project, run_id, writer, rank, seq, {_TIME.format(name="ts")}, 'metrics' AS type,
                CASE WHEN step IS NULL
-                    THEN json_object('seq', seq, 'ts', ts, 'type', 'metrics', 'data', {_DATA})
-                    ELSE json_object('seq', seq, 'ts', ts, 'type', 'metrics', 'step', step, 'data', {_DATA})
+                    THEN json_object('seq', seq, 'ts', ts, 'type', 'metrics', 'data', data)
+                    ELSE json_object('seq', seq, 'ts', ts, 'type', 'metrics', 'step', step, 'data', data)
                END AS payload
-        FROM all_points GROUP BY project, run_id, writer, rank, seq, ts, step
+        FROM (
+            SELECT m.project, m.run_id, m.writer, m.rank, m.seq, m.ts, m.step, {_DATA} AS data
+            FROM all_points AS m ANTI JOIN (
+                SELECT project, run_id, writer, seq FROM all_events WHERE type = 'metrics'
+            ) AS whole ON m.project = whole.project AND m.run_id = whole.run_id
+                      AND m.writer = whole.writer AND m.seq = whole.seq
+            GROUP BY m.project, m.run_id, m.writer, m.rank, m.seq, m.ts, m.step
+        ) AS of_event
     """,
 }
 
 
 def create_views(connection: DuckDBPyConnection, state: Refreshed) -> None:
     """Create all tables of `eventlog.tables` as views in *connection*."""
-    gone = [*state.manifest.gone, *state.overlay.replaced]
-    for table in convert.STORED:
-        connection.execute(f"CREATE OR REPLACE TEMP VIEW all_{table} AS {_all(table, state, gone)}")
-    for name, body in _BODIES.items():
+    for name, body in definitions(state).items():
         connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {body}")
 
 
-def _all(table: str, state: Refreshed, gone: list[tuple[str, str, int]]) -> str:
+def definitions(state: Refreshed) -> dict[str, str]:
+    """Return the SQL of every view by its name; each needs only views that come before it."""
+    return rows_that_count(state) | _BODIES | EXTRACTED
+
+
+def rows_that_count(state: Refreshed, prefix: str = "all") -> dict[str, str]:
+    """Return the SQL of ``<prefix>_<table>`` for each table of the cache: what is in it, and over it."""
+    gone = [*state.manifest.gone, *state.overlay.replaced]
+    return {f"{prefix}_{table}": _all(table, state, gone, prefix) for table in convert.STORED}
+
+
+def _all(table: str, state: Refreshed, gone: list[tuple[str, str, int]], prefix: str) -> str:
     """Return the SQL for the rows of *table* that count."""
     files = state.manifest.files.get(table, [])
     parts = []
@@ -86,5 +102,11 @@ def _all(table: str, state: Refreshed, gone: list[tuple[str, str, int]]) -> str:
         newest = "max(generation) OVER (PARTITION BY project, run_id)"
         return f"SELECT * FROM ({union}) QUALIFY generation = {newest}"
     if table in convert.OF_RUNS:
-        return f"SELECT * FROM ({union}) SEMI JOIN all_runs USING (project, run_id, generation)"
+        return f"SELECT * FROM ({union}) SEMI JOIN {prefix}_runs USING (project, run_id, generation)"
     return union
+
+
+def gone_rows(gone: list[tuple[str, str, int]]) -> str:
+    """Return the SQL for a relation of what does not count any more."""
+    rows = ", ".join(f"({convert.quoted(p)}, {convert.quoted(r)}, {g})" for p, r, g in gone)
+    return f"(SELECT * FROM (VALUES {rows}) AS g(project, run_id, generation))"

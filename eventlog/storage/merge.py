@@ -136,7 +136,8 @@ class _WriterStream:
             if block is None:
                 return False
             events = block.events()
-            if any(type(event) is not Metrics for event in events):
+            # Nearly all blocks are metrics that lie in their lines; one pass tells.
+            if any(type(event) is not Metrics or event.payload is not None for event in events):
                 events = [self._resolved(event, block) for event in events]
             self.block, self.events, self.at = block, events, 0
         return True

@@ -420,3 +420,21 @@ def test_a_cursor_in_a_segment_that_is_gone_is_reported(tmp_path: Path) -> None:
     assert list(reader.blocks()) == []
     assert list(reader.blocks()) == []
     assert [(finding.problem, finding.segment) for finding in reader.findings] == [(Problem.CUT, 2)]
+
+
+def test_metrics_in_a_payload_file_are_read_back(tmp_path: Path) -> None:
+    """A block of nothing but metrics may hold one that was too large for its line."""
+    from eventlog.tracker import Tracker
+
+    tracker = Tracker([], output_dir=tmp_path)
+    tracker.start_run("large")
+    run = tracker.run_dir
+    assert run is not None
+    for step in range(3):
+        tracker.log_metrics({"small": 1.0}, step=step)
+    tracker.log_event(Metrics(step=3, data={f"metric-{i:0100d}": float(i) for i in range(12_000)}))
+    tracker.end_run()
+
+    sizes = [len(e.data) for part in RunReader(run).slices() for e in part.events if isinstance(e, Metrics)]
+
+    assert sizes == [1, 1, 1, 12_000]
