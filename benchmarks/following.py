@@ -31,7 +31,7 @@ from eventlog.events import FORMAT, Metrics, RingInfo, RunStarted, SegmentOpened
 from eventlog.ids import new_writer_id
 from eventlog.sink import Batch, RunInfo, RunStatus, Sink, Traits
 from eventlog.storage.cursor import Checkpoint
-from eventlog.storage.layout import SegmentName
+from eventlog.storage.layout import SegmentName, iter_runs
 from eventlog.storage.ring import lock_file
 from eventlog.sync import Outcome, Selection, SyncOptions, Target
 from eventlog.watch import RunSource, follow_runs
@@ -107,8 +107,10 @@ class _Clock:
     traits: ClassVar[Traits] = Traits()
     destination: ClassVar[str] = "clock"
     late_us: ClassVar[list[int]] = []
+    opened: ClassVar[set[str]] = set()
 
-    def open(self, run: RunInfo) -> Checkpoint | None:  # noqa: ARG002 - all runs are one
+    def open(self, run: RunInfo) -> Checkpoint | None:
+        self.opened.add(run.run_id)
         return None
 
     def write(self, batch: Batch) -> None:
@@ -135,7 +137,10 @@ def follow(root: Path, seconds: float) -> Figures:
         kwargs={"stop": stop, "report": outcomes.append},
     )
     thread.start()
-    time.sleep(5)  # all runs are open
+    runs = sum(1 for _ in iter_runs(root))
+    while len(_Clock.opened) < runs:
+        time.sleep(0.1)
+    time.sleep(6)  # what was logged until then has been caught up with
     _Clock.late_us.clear()
     begin, used = time.monotonic(), _cpu_s()
     time.sleep(seconds)
@@ -162,7 +167,7 @@ def measure(rounds: int, *, runs: int = 1000, rate: float = 10.0, seconds: float
             words = [sys.executable, "-m", "benchmarks.following", "--root", name, "--runs", str(runs)]
             words += ["--rate", str(rate), "--seconds"]
             jobs = subprocess.Popen(
-                [*words, str(seconds + 10), "--role", "jobs"],
+                [*words, str(seconds + 30), "--role", "jobs"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
             )

@@ -37,7 +37,7 @@ QUIET_S, QUIET_POLL_S = 60.0, 2.0
 ENDED_POLL_S = 5.0
 ALIVE_EVERY_S = 1.0
 RETRY_S, LONGEST_RETRY_S = 5.0, 300.0
-SAVES_A_SECOND = 20.0
+SAVES_A_SECOND, NEVER_S = 20.0, 1e9
 PAUSE_FACTOR, LONGEST_PAUSE_S = 3.0, 2.0
 """A round that took one millisecond of this thread is followed by a pause of three."""
 
@@ -79,6 +79,11 @@ class Followed:
         self._retry_s = RETRY_S
         self._count = 0
         self._told = ""
+
+    @property
+    def saves(self) -> int:
+        """Return how often the ledger was saved since the delivery began."""
+        return self._delivery.saves if self._delivery else 0
 
     def look(self, now: float, *, save_every_s: float, stop: threading.Event | None = None) -> None:
         """Deliver what is new, if the time has come; never raises because of the run or the sink.
@@ -151,7 +156,8 @@ class Followed:
     def _pull(self, now: float, delivery: Delivery, stop: threading.Event | None) -> None:
         self._new_since = None
         ends = len(delivery.ledger.life.ended)
-        if delivery.pull(stop) == 0 and self._breaker is not None:
+        relist, self._growth.has_new_files = self._growth.has_new_files, False
+        if delivery.pull(stop, relist=relist) == 0 and self._breaker is not None:
             self._breaker.given_up()  # nothing was sent: that tells nothing of the destination
         if len(delivery.ledger.life.ended) > ends:
             self._alive_at = now
@@ -165,7 +171,9 @@ class Followed:
         closed = ledger.closed if ledger else None
         if ledger is None or closed is None or closed.is_running or ledger.plan is not None:
             return False
-        if ledger.sizes != log_sizes(self.run.path):
+        sizes = log_sizes(self.run.path)
+        # What lies in a ring changes no size.
+        if sizes != ledger.sizes or any(name.endswith(".ring") for name in sizes):
             return False
         self.is_done, self._new_since = True, None
         return True
@@ -187,7 +195,7 @@ class Followed:
         if wait > 0:
             self.due = now + wait
             return False
-        self._is_connected = True
+        self._is_connected = self._growth.has_new_files = True
         # Not a success yet: many sinks open without a word to their destination.
         self._delivery.connect()
         self._new_since = now if self._new_since is None else self._new_since
@@ -281,6 +289,7 @@ class Share:
         self._followed: list[Followed] = []
         self._new: list[Followed] = []
         self._clock = clock
+        self._saves_left, self._counted_at = 1.0, clock.monotonic_s()
 
     def add(self, followed: Followed) -> None:
         """Take one more; from any thread."""
@@ -310,6 +319,15 @@ class Share:
         for followed in self._followed:
             now = self._clock.monotonic_s()
             if followed.due <= now:
-                followed.look(now, save_every_s=save_every_s, stop=stop)
+                before = followed.saves
+                may_save = self._may_save(now)
+                followed.look(now, save_every_s=save_every_s if may_save else NEVER_S, stop=stop)
+                self._saves_left -= max(0, followed.saves - before)
             if stop.is_set():
                 return
+
+    def _may_save(self, now: float) -> bool:
+        """Tell whether a save would be one of those that a second has room for: each waits for the disk."""
+        self._saves_left = min(1.0, self._saves_left + (now - self._counted_at) * SAVES_A_SECOND)
+        self._counted_at = now
+        return self._saves_left > 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -23,6 +24,12 @@ GROUP = "eventlog.sinks"
 
 def sinks() -> dict[str, EntryPoint]:
     """Return the installed sinks by name; of two with one name the first found wins."""
+    return dict(_found_on(tuple(sys.path)))
+
+
+# Following a thousand runs makes a thousand sinks, and each look reads a file of every installed package.
+@lru_cache(maxsize=4)
+def _found_on(search_path: tuple[str, ...]) -> dict[str, EntryPoint]:  # noqa: ARG001 - what it depends on
     from importlib.metadata import entry_points
 
     found: dict[str, EntryPoint] = {}
@@ -47,8 +54,8 @@ def load_sink(name: str, **options: object) -> Sink:
         raise missing_package(name, error) from error
 
 
-def option_names(name: str) -> list[str]:
-    """Return the options that a sink's class takes.
+def takes_option(name: str, option: str) -> bool:
+    """Tell whether a sink's class takes an option of this name.
 
     Raises:
         UnknownSinkError: no installed package offers it.
@@ -57,9 +64,10 @@ def option_names(name: str) -> list[str]:
     import inspect
 
     try:
-        return list(inspect.signature(_class_of(name)).parameters)
+        known = inspect.signature(_class_of(name)).parameters
     except ImportError as error:
         raise missing_package(name, error) from error
+    return option in known or any(one.kind is inspect.Parameter.VAR_KEYWORD for one in known.values())
 
 
 def _class_of(name: str) -> Callable[..., object]:
@@ -87,6 +95,8 @@ def _check_options(name: str, make: Callable[..., object], options: Mapping[str,
     import inspect
 
     known = inspect.signature(make).parameters
+    if any(one.kind is inspect.Parameter.VAR_KEYWORD for one in known.values()):
+        return  # it takes any, and looks at them itself
     for option in options:
         if option not in known:
             raise BadSinkOptionError(name, f"it has no option {option!r}", sorted(known))
@@ -97,7 +107,12 @@ def _own_sinks() -> dict[str, str]:
 
     Source: https://packaging.python.org/en/latest/specifications/entry-points/
     """
-    for directory in sys.path:
+    return _own_sinks_on(tuple(sys.path))
+
+
+@lru_cache(maxsize=4)
+def _own_sinks_on(search_path: tuple[str, ...]) -> dict[str, str]:
+    for directory in search_path:
         for path in Path(directory).glob("evlog-*.dist-info/entry_points.txt"):
             return _group(path.read_text())
     return {}

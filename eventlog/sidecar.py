@@ -119,7 +119,7 @@ def _bound_log() -> None:
             os.ftruncate(2, 0)
 
 
-def _reporter() -> Callable[[Outcome], None]:
+def _reporter() -> Callable[[Outcome | dict[str, int]], None]:
     """Return what tells the job, in lines of JSON; whatever is printed from now on goes to stderr instead.
 
     A sink that prints costs the job nothing then, and a process that a sink starts does not keep the pipe.
@@ -127,9 +127,9 @@ def _reporter() -> Callable[[Outcome], None]:
     out = os.dup(1)
     os.dup2(2, 1)
 
-    def report(outcome: Outcome) -> None:
+    def report(what: Outcome | dict[str, int]) -> None:
         with contextlib.suppress(OSError):  # the job is gone and with it the reader
-            os.write(out, msgspec.json.encode(outcome) + b"\n")
+            os.write(out, msgspec.json.encode(what) + b"\n")
 
     return report
 
@@ -148,7 +148,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, on_signal)
     # Ctrl-C is for the job: it ends the run, and the sidecar delivers that end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return deliver_live(order, stop, report)
+    code = deliver_live(order, stop, report)
+    report({"end": code})
+    return code
 
 
 if __name__ == "__main__":

@@ -1,28 +1,32 @@
-"""``evlog sync`` and ``evlog sinks``: bring runs to destinations, and say which destinations there are."""
+"""``evlog sync`` and ``evlog sinks``: bring runs to destinations, and say which destinations there are.
+
+What delivers is imported where it is used: 20 ms that `evlog list` and `evlog --help` have no use for.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
-from eventlog.cli import ledgers, render, shaping
+from eventlog.cli import render
 from eventlog.cli.options import DEFAULT_ROOT, AsJson, Root, Runs
-from eventlog.delivery.backlog import backlog
-from eventlog.delivery.ledger import ledger_path, load_ledger
-from eventlog.delivery.pump import TIMEOUT_S
 from eventlog.errors import EvlogError, UnknownSinkError
 from eventlog.storage.layout import RunPath
-from eventlog.sync import Outcome, Selection, SyncOptions, Target, sync_runs
-from eventlog.watch import follow_runs
+
+if TYPE_CHECKING:
+    from eventlog.sync import Outcome, Selection, SyncOptions, Target
 
 INTERRUPTED = 130
+TIMEOUT_S = 300.0  # as in `eventlog.delivery.pump`
 
 
 def complete_sink(incomplete: str) -> list[str]:
@@ -96,14 +100,19 @@ def sync(
     run that fails does not stop the others; the exit code is then 1, and the table says why. Without filters
     (--include … --redact) everything goes; a run has to be delivered with the same filters each time.
     """
+    from eventlog.cli import ledgers, shaping
+    from eventlog.sync import Selection, SyncOptions
+
     selection = Selection(
         projects=tuple(project or ()),
         tags=tuple(tag or ()),
         since_us=shaping.since_us(since),
         only_finished=only_finished,
     )
+    _check_modes(follow=follow, dry_run=dry_run, verify=verify, status=status)
     if status:
-        ledgers.write_status(_selected(run, root, selection)[0], to or [], as_json=as_json)
+        runs, failures = _selected(run, root, selection)
+        ledgers.write_status(runs, to or [], failures, as_json=as_json)
         return
     if not to:
         raise typer.BadParameter(
@@ -127,9 +136,22 @@ def sync(
         _deliver(runs, targets, options, failures, as_json=as_json)
 
 
+def _check_modes(**modes: bool) -> None:
+    """Refuse two of those that exclude each other.
+
+    Raises:
+        typer.BadParameter: naming them.
+    """
+    wanted = [f"--{name.replace('_', '-')}" for name, is_wanted in modes.items() if is_wanted]
+    if len(wanted) > 1:
+        raise typer.BadParameter(f"{' and '.join(wanted)}: choose one", param_hint=wanted[0])
+
+
 def _selected(
     names: list[str] | None, root: Root, selection: Selection
 ) -> tuple[list[RunPath], list[Outcome]]:
+    from eventlog.cli import shaping
+
     runs, failures = shaping.wanted_runs(names, root)
     return [run for run in runs if selection.takes(run)], failures
 
@@ -175,6 +197,8 @@ def _deliver(
     *,
     as_json: bool,
 ) -> None:
+    from eventlog.sync import sync_runs
+
     total = _events_waiting(runs, targets) if render.is_watched() else None
     with stopping() as stop, render.progress("delivering", total=total, has_rate=True) as bar:
         done = [*failures, *sync_runs(runs, targets, options, stop=stop, watcher=_Bar(bar))]
@@ -189,6 +213,9 @@ def _deliver(
 
 def _events_waiting(runs: Sequence[RunPath], targets: Sequence[Target]) -> int:
     """Return how many events there are to deliver, for the bar; what cannot be told counts as nothing."""
+    from eventlog.delivery.backlog import backlog
+    from eventlog.delivery.ledger import ledger_path, load_ledger
+
     total = 0
     for target in targets:
         try:
@@ -205,16 +232,21 @@ def _events_waiting(runs: Sequence[RunPath], targets: Sequence[Target]) -> int:
     return total
 
 
-@contextmanager
+@contextlib.contextmanager
 def stopping() -> Iterator[threading.Event]:
     """Give an event that Ctrl-C and SIGTERM set; the second Ctrl-C ends the command at once."""
     stop = threading.Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as signal wants it
         if stop.is_set():
-            raise KeyboardInterrupt
+            # Not an exception: threads that hang in a sink would be waited for. What was not saved is
+            # repeated, as after any kill.
+            os._exit(INTERRUPTED)
         stop.set()
-        render.say("stopping after the batch that is under way; Ctrl-C again to stop at once")
+        message = b"evlog: stopping after the batch that is under way; Ctrl-C again to stop at once\n"
+        # Past the buffer, in which the interrupted code may be at this moment.
+        with contextlib.suppress(OSError):
+            os.write(2, message)
 
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -261,27 +293,46 @@ def _follow(
     *,
     as_json: bool,
 ) -> None:
+    from eventlog.cli import shaping
+    from eventlog.watch import follow_runs
+
     if names and len(names) > 1:
         raise typer.BadParameter("--follow takes one directory of runs, or one run", param_hint="RUN")
     if options.restart or options.retry_letters:
         raise typer.BadParameter("do that once, without --follow", param_hint="--follow")
+    shape = options.shape
+    if shape is not None and shape.max_points is not None and not selection.only_finished:
+        raise typer.BadParameter(
+            "it is for runs that have ended; add --only-finished, or use --every", param_hint="--max-points"
+        )
     scope = shaping.scope_of(names[0] if names else None, root, selection)
-    lock = threading.Lock()
-
-    def report(outcome: Outcome) -> None:
-        with lock:
-            if as_json:
-                render.write(msgspec.json.encode(outcome).decode())
-            else:
-                what = outcome.message or f"{outcome.events} events, {outcome.status}"
-                run = f"{outcome.project}/{outcome.run_id}"
-                render.write(render.printable(f"{run} to {outcome.sink}: {outcome.result}: {what}"))
-
+    lock, gone = threading.Lock(), threading.Event()
     with stopping() as stop:
+
+        def report(outcome: Outcome) -> None:
+            line = msgspec.json.encode(outcome).decode() if as_json else _line(outcome)
+            with lock:
+                try:
+                    render.write(line)
+                    sys.stdout.flush()  # into a pipe too: somebody waits for it
+                except BrokenPipeError:
+                    gone.set()  # nobody reads any more
+                    stop.set()
+
         if not as_json:
             names_of_sinks = ", ".join(target.sink for target in targets)
-            render.say(f"following {scope.place} to {names_of_sinks}; Ctrl-C ends it")
+            is_there = "" if scope.place.is_dir() else ", which is not there yet,"
+            render.say(f"following {scope.place}{is_there} to {names_of_sinks}; Ctrl-C ends it")
         follow_runs(scope.runs, targets, options, scope.selection, stop=stop, report=report)
+    if gone.is_set():
+        raise BrokenPipeError
+
+
+def _line(outcome: Outcome) -> str:
+    what = outcome.message or f"{outcome.events} events, {outcome.status}"
+    run = f"{outcome.project}/{outcome.run_id}" if outcome.project else outcome.run_id
+    to = f" to {outcome.sink}" if outcome.sink else ""
+    return render.printable(f"{run}{to}: {outcome.result}: {what}")
 
 
 def sinks(as_json: AsJson = False) -> None:

@@ -30,31 +30,32 @@ STATUS_COLUMNS = (
 )
 
 
-def write_status(runs: Sequence[RunPath], sinks: Sequence[str], *, as_json: bool) -> None:
+def write_status(
+    runs: Sequence[RunPath], sinks: Sequence[str], failures: Sequence[Outcome], *, as_json: bool
+) -> None:
     """Write how each run stands at each destination that it was ever sent to.
 
     Args:
         sinks: only these, and runs that never went there too; all if empty.
+        failures: names that mean no run.
+
+    Raises:
+        typer.Exit: with 1, a name means no run.
     """
     found = [one for run in runs for one in _standings(run, sinks)]
     if as_json:
         render.write_json([msgspec.to_builtins(one) for one in found])
-        return
-    columns = (
-        "run",
-        "sink",
-        "destination",
-        "state",
-        "events",
-        "behind",
-        "lag",
-        "sent",
-        "told",
-        "refused",
-        "error",
-    )
+    else:
+        _show_status(found)
+    for failure in failures:
+        render.say(failure.message)
+    if failures:
+        raise typer.Exit(1)
+
+
+def _show_status(found: Sequence[Standing]) -> None:
     render.write_table(
-        columns,
+        STATUS_COLUMNS,
         [
             (
                 f"{one.project}/{one.run_id}",
@@ -78,6 +79,8 @@ def write_status(runs: Sequence[RunPath], sinks: Sequence[str], *, as_json: bool
 def _standings(run: RunPath, sinks: Sequence[str]) -> list[Standing]:
     found = [one for one in standings(run.path) if not sinks or one.sink in sinks]
     missing = [name for name in sinks if all(one.sink != name for one in found)]
+    if not found and not sinks:
+        missing = ["-"]
     return found + [
         Standing(project=run.project, run_id=run.run_id, sink=name, destination="", state="never sent")
         for name in missing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -105,22 +106,22 @@ def wanted_runs(names: Sequence[str] | None, root: Path) -> tuple[list[RunPath],
     """
     if not names:
         return all_runs(root), []
-    runs: dict[RunPath, None] = {}
+    runs: dict[Path, RunPath] = {}
     failures = []
     for name in names:
         try:
             for run in _runs_of(name, root):
-                runs.setdefault(run)
+                runs.setdefault(_absolute(run.path), run)
         except EvlogError as error:
             failures.append(Outcome(project="", run_id=name, sink="", result="failed", message=str(error)))
-    return list(runs), failures
+    return list(runs.values()), failures
 
 
 def _runs_of(name: str, root: Path) -> list[RunPath]:
     try:
         return [resolve_run(name, root)]
     except RunNotFoundError:
-        path = Path(name).absolute()
+        path = _absolute(name)
         if not path.is_dir():
             raise
         found = list(iter_runs(path)) or [
@@ -129,6 +130,10 @@ def _runs_of(name: str, root: Path) -> list[RunPath]:
         if not found:
             raise
         return found
+
+
+def _absolute(path: str | Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links and change the names
 
 
 class Scope(NamedTuple):
@@ -142,19 +147,21 @@ class Scope(NamedTuple):
 def scope_of(name: str | None, root: Path, selection: Selection) -> Scope:
     """Return what *name* means for ``--follow``: a run, a directory of all projects, or of one project.
 
+    A *root* that is not there may come: who follows is often there before the first run.
+
     Raises:
-        RunNotFoundError, AmbiguousRunError, RootNotFoundError: there is nothing to follow.
+        RunNotFoundError, AmbiguousRunError: there is no such thing to follow.
     """
     if name is None:
-        all_runs(root)  # says so if it is not there
         return Scope(root, RunSource(root), selection)
     try:
         run = resolve_run(name, root)
         return Scope(run.path, RunSource(run.path.parent.parent, only=run), selection)
     except RunNotFoundError:
-        path = Path(name).absolute()
+        path = _absolute(name)
         if not path.is_dir():
             raise
-    if any(is_run(child) for child in path.iterdir() if child.is_dir()):
+    # A project that is empty yet is told from a root by where it lies.
+    if path.parent == _absolute(root) or any(is_run(child) for child in path.iterdir() if child.is_dir()):
         return Scope(path, RunSource(path.parent), replace(selection, projects=(path.name,)))
     return Scope(path, RunSource(path), selection)

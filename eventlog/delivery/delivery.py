@@ -50,6 +50,7 @@ class Delivery:
     Attributes:
         ledger: what is known of the delivery; on the disk as of the last save.
         save_every_s: how long delivered batches may wait for a save, in seconds.
+        saves: how often the ledger was saved.
 
     Raises:
         LeaseHeldError: another process delivers this run there now.
@@ -80,6 +81,7 @@ class Delivery:
         self._is_open = self._is_dirty = False
         self._skip: dict[str, int] = {}
         self._saved_at = 0.0
+        self.saves = 0
         self._letters = DeadLetters(self._path, clock=clock, system=system)
         self._lease = lease.acquire(self._path.with_suffix(""))
         try:
@@ -274,6 +276,7 @@ class Delivery:
         save_ledger(self._path, self.ledger, self._system)
         self._is_dirty = False
         self._saved_at = self._clock.monotonic_s()
+        self.saves += 1
 
     def save_if_due(self) -> None:
         """Save if something was delivered and the last save was long enough ago."""
@@ -288,7 +291,7 @@ class Delivery:
             self._begin(Plan(parts=[(part.writer, part.events[-1].seq + 1) for part in slices]))
         elif not (self.ledger.is_begun or self._is_projection):
             self._begin(None)
-        counts = self._shaper.counts.copy()
+        counts = None if self._shaper.is_plain else self._shaper.counts.copy()
         batch = self._shaped(slices)
         try:
             if batch.count:
@@ -296,7 +299,8 @@ class Delivery:
         except SinkRejectedError as error:
             refused = named(batch, error)
             if not refused and batch.count > 1:
-                self._shaper.counts = counts
+                if counts is not None:
+                    self._shaper.counts = counts
                 for half in halves(slices):
                     self._deliver(half)
                 return
@@ -310,7 +314,7 @@ class Delivery:
 
     def _shaped(self, slices: Sequence[Slice]) -> Batch:
         """Return what of *slices* goes to the sink: in shape, without what the destination has already."""
-        is_plain = self.ledger.shape.is_plain
+        is_plain = self._shaper.is_plain
         if is_plain and not self._skip:
             return Batch(list(slices))
         parts = []
@@ -327,21 +331,20 @@ class Delivery:
 
     def _advance(self, slices: Sequence[Slice]) -> None:
         """Take note that *slices* are where they should be."""
-        last: dict[str, Slice] = {}
+        ledger, last, count = self.ledger, {part.writer: part for part in slices}, 0
         for part in slices:
-            self.ledger.life.apply(part.writer, part.events)
-            self.ledger.events += len(part.events)
-            last[part.writer] = part
+            ledger.life.apply(part.writer, part.events)
+            count += len(part.events)
         for writer, part in last.items():
-            self.ledger.cursors[writer] = part.cursor
-        self.ledger.last_ts = self.ledger.life.last_ts
-        self.ledger.delivered_at = self._clock.now_us()
-        self.ledger.closed = None
-        self.ledger.plan = None
+            ledger.cursors[writer] = part.cursor
+        ledger.events += count
+        ledger.last_ts = ledger.life.last_ts
+        ledger.delivered_at = self._clock.now_us()
+        ledger.closed = ledger.plan = None
         if not (self.sink.traits.fixed_batches or self._is_projection):
             self.save_if_due()
         if self._on_batch is not None:
-            self._on_batch(sum(len(part.events) for part in slices))
+            self._on_batch(count)
 
     def _begin(self, plan: Plan | None) -> None:
         """Put on the disk, before anything is sent, that it will be, and what the batch is made of."""

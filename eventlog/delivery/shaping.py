@@ -59,7 +59,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def is_plain(self) -> bool:
         """Tell whether everything passes as it is."""
-        return self == Shape()
+        return self is _PLAIN or self == _PLAIN
 
     def __str__(self) -> str:
         options = [f"--include {p}" for p in self.include] + [f"--exclude {p}" for p in self.exclude]
@@ -68,6 +68,9 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         options += [f"--max-points {self.max_points}"] if self.max_points else []
         options += [f"--redact {pattern}" for pattern in self.redact]
         return " ".join(options) or "everything"
+
+
+_PLAIN = Shape()
 
 
 class Counts(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -82,10 +85,14 @@ class Counts(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class Shaper:
-    """Applies a shape to a run's events, in their order."""
+    """Applies a shape to a run's events, in their order.
+
+    Attributes:
+        is_plain: everything passes as it is.
+    """
 
     def __init__(self, shape: Shape, counts: Counts | None = None) -> None:
-        self.shape = shape
+        self.shape, self.is_plain = shape, shape.is_plain
         self.counts = counts or Counts()
         self._hider = Hider(shape.redact) if shape.redact else None
         self._names = _Names(shape)
@@ -102,7 +109,7 @@ class Shaper:
 
     def apply(self, writer: str, events: Sequence[AnyEvent]) -> list[AnyEvent]:
         """Return what passes of consecutive events of one writer."""
-        if self.shape.is_plain:
+        if self.is_plain:
             return list(events)
         one = self._one
         return [shaped for event in events if (shaped := one(writer, event)) is not None]

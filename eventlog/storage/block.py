@@ -89,5 +89,7 @@ class Block(NamedTuple):
 
     def after(self, seq: int) -> Block:
         """Return the lines from *seq* on."""
-        skip = max(0, seq - self.first_seq)
+        skip = seq - self.first_seq
+        if skip <= 0:
+            return self
         return self._replace(first_seq=self.first_seq + skip, lines=self.lines[skip:])

@@ -176,6 +176,11 @@ class _WriterStream:
 
 
 def _merge(streams: list[_WriterStream]) -> Iterator[Slice]:
+    if len(streams) == 1:
+        yield streams[0].take_until(None)
+        while streams[0].advance():
+            yield streams[0].take_until(None)
+        return
     heap = [(stream.key, stream) for stream in streams]
     heapq.heapify(heap)
     while heap:

@@ -153,8 +153,9 @@ class WriterReader:
             if not had_header and reader.header is not None:
                 had_header = True
                 self._join(reader)
-            self._note(*reader.findings[known:])
-            known = len(reader.findings)
+            if len(reader.findings) > known:
+                self._note(*reader.findings[known:])
+                known = len(reader.findings)
             if self._stopped:
                 return
             self._events[block.name.segment] += len(block.lines)
@@ -164,7 +165,8 @@ class WriterReader:
                 yield fresh
         if not had_header and reader.header is not None:
             self._join(reader)
-        self._note(*reader.findings[known:])
+        if len(reader.findings) > known:
+            self._note(*reader.findings[known:])
         if reader.seal is not None:
             self.next_seq = max(self.next_seq, reader.seal.seq)
 

@@ -24,6 +24,8 @@ from eventlog.storage.cursor import Cursor
 from eventlog.storage.layout import SegmentName
 
 CHUNK_BYTES = 1 << 20
+# Room for a large chunk costs more than reading the little by which a live segment has grown.
+FIRST_BYTES = 1 << 15
 # Room for lines of foreign writers; what is longer is skipped without being held in memory.
 LONGEST_LINE_BYTES = 4 * MAX_LINE_BYTES
 _READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -117,9 +119,9 @@ class SegmentReader:
         fd = os.open(self._file_name, _READ)
         try:
             os.lseek(fd, self.offset, os.SEEK_SET)
-            rest, size = b"", CHUNK_BYTES
-            while size == CHUNK_BYTES and (chunk := os.read(fd, CHUNK_BYTES)):
-                size = len(chunk)
+            rest, wanted, is_end = b"", FIRST_BYTES, False
+            while not is_end and (chunk := os.read(fd, wanted)):
+                is_end, wanted = len(chunk) < wanted, CHUNK_BYTES
                 data = rest + chunk if rest else chunk
                 end = data.rfind(b"\n") + 1
                 rest = data[end:] if end else data

@@ -10,7 +10,7 @@ import msgspec
 import orjson
 
 from eventlog.errors import TrackerStateError, UnknownSinkError, warn_once
-from eventlog.plugins import option_names, sinks
+from eventlog.plugins import sinks, takes_option
 from eventlog.tracker.config import TrackingConfig
 from eventlog.tracker.core import Tracker
 
@@ -68,13 +68,22 @@ def _rest(names: Sequence[str], options: Mapping[str, object]) -> dict[str, obje
         {name: dict(own) for name, own in given.items()} if isinstance(given, Mapping) else {}
     )
     for name in names if left else ():
-        for option in left.keys() & set(option_names(name)):
-            by_sink.setdefault(name, {})[option] = left[option]
+        for option in left:
+            if _takes(name, option):
+                by_sink.setdefault(name, {})[option] = left[option]
     unknown = left.keys() - {option for own in by_sink.values() for option in own}
     if unknown:
         raise TypeError(f"{min(unknown)!r} is no option of the tracker or of {', '.join(names)}")
     rest["sink_options"] = {name: _for_another_process(name, own) for name, own in by_sink.items()}
     return rest
+
+
+def _takes(name: str, option: str) -> bool:
+    """Tell whether a sink has an option; of one that cannot be loaded here the sidecar will tell more."""
+    try:
+        return takes_option(name, option)
+    except ImportError:
+        return True
 
 
 def _for_another_process(name: str, options: Mapping[str, object]) -> dict[str, object]:
@@ -105,8 +114,11 @@ def _usable(names: Iterable[str]) -> list[str]:
 def _is_installed(package: str) -> bool:
     from importlib.util import find_spec
 
+    try:
+        spec = find_spec(package)
+    except ValueError:
+        return True  # something was put in its place by hand
     # A directory of this name in the working directory, as W&B makes one, is a package without a loader.
-    spec = find_spec(package)
     return spec is not None and spec.origin is not None
 
 

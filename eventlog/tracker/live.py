@@ -28,9 +28,10 @@ GRACE_S = 2.0
 SHOW_AFTER_S, SHOW_EVERY_S = 1.0, 10.0
 LOOK_S = 0.25
 DELIVERED, UNDELIVERED, HOPELESS, STOPPED = 0, 3, 4, 5  # as in `eventlog.sidecar`
+LOST = -999
 _START = (
-    "import sys; sys.path += sys.argv[1:]; del sys.argv[1:]; "
-    "from eventlog.sidecar import main; sys.exit(main())"
+    "import os, sys; getattr(os, 'setsid', int)(); os.closerange(3, 65536); os.chdir(sys.argv[1]); "
+    "sys.path += sys.argv[2:]; del sys.argv[1:]; from eventlog.sidecar import main; sys.exit(main())"
 )
 
 
@@ -58,6 +59,7 @@ class Sidecar:
         self._is_ending = threading.Event()
         self._has_ended = threading.Event()
         self._code: int | None = None
+        self._last_word: int | None = None
         self._problem = ""
 
     def start(self) -> None:
@@ -148,7 +150,9 @@ class Sidecar:
         code = process.wait()
         # With a limit: a child that was forked while the process started may hold the pipe open.
         listener.join(GRACE_S)
-        return code
+        # What it said counts: its exit code is lost, and reads as 0, if the job waits for all its children.
+        said, self._last_word = self._last_word, None
+        return LOST if code == DELIVERED and said is None else code if said is None else said
 
     def _launch(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
         """Start the process.
@@ -156,15 +160,18 @@ class Sidecar:
         -P: the job's working directory may hold a `wandb/` or a `queue.py` that is not meant. A session of
         its own: Ctrl-C and the end of the terminal are the job's alone. The working directory of the run's
         start: relative paths among the options mean that one, also when it is started again.
+
+        The child does all this itself, and closes what it has inherited: only so does `subprocess` use
+        posix_spawn. Otherwise it waits for a pipe to be closed that a child holds open for as long as it
+        lives, if the job forks one at this moment.
         """
         directory = self._directory if self._directory.is_dir() else self.run
         return subprocess.Popen(
-            [sys.executable, "-P", "-c", _START, *_import_path()],
+            [sys.executable, "-P", "-c", _START, str(directory), *_import_path()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            cwd=directory,
-            start_new_session=True,
+            close_fds=False,
         )
 
     def _listen(self, lines: IO[bytes]) -> None:
@@ -172,6 +179,9 @@ class Sidecar:
             for line in lines:
                 try:
                     said = orjson.loads(line)
+                    if "end" in said:
+                        self._last_word = int(said["end"])
+                        return
                     self._hear(said["result"], said["sink"], said.get("message", ""), said["dead_letters"])
                 except (orjson.JSONDecodeError, KeyError, TypeError):
                     continue  # not ours
@@ -206,7 +216,7 @@ class Sidecar:
         deadline, show_at = began + self._timeout_s, began + SHOW_AFTER_S
         is_terminal = _is_terminal()
         clear = "\r\x1b[2K" if is_terminal else ""
-        goes_on = False
+        goes_on = is_shown = False
         while (left := deadline - time.monotonic()) > 0 and not self._has_ended.wait(min(left, LOOK_S)):
             goes_on = self._others_log()
             if goes_on and self._events_left() == 0:
@@ -216,7 +226,9 @@ class Sidecar:
                 line = f"evlog: delivering {self.run.name} to {', '.join(self._targets)}: "
                 line += f"{self._events_left()} events left, waiting {left:.0f} s more"
                 _show(clear + line + ("" if is_terminal else "\n"))
-        _show(clear)
+                is_shown = True
+        if is_shown:
+            _show(clear)
         return goes_on and not self._has_ended.is_set()
 
     def _others_log(self) -> bool:
@@ -236,8 +248,10 @@ class Sidecar:
             return -1
 
     def _stop(self) -> None:
-        with self._lock:
-            process = self._process
+        if not self._lock.acquire(timeout=GRACE_S):
+            return  # it is being started, for a long time already
+        process = self._process
+        self._lock.release()
         if process is None:
             return
         process.terminate()
@@ -261,7 +275,8 @@ def _import_path() -> list[str]:
     Not the working directory and that of the script: they may hold anything.
     """
     main = getattr(sys.modules.get("__main__"), "__file__", None)
-    left_out = {str(_working_directory())} | ({str(Path(main).absolute().parent)} if main else set())
+    here = _working_directory()
+    left_out = {str(here), str((here / main).parent) if main else ""}
     own = str(Path(__file__).resolve().parents[2])
     return [own, *(path for path in sys.path if Path(path).is_absolute() and path not in left_out)]
 

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from eventlog.cli import deliver
+from eventlog.delivery import pump
 from tests.cli.conftest import Evlog, log_run
 
 _MODULE = """
@@ -110,3 +114,21 @@ def test_sinks_are_listed_without_loading_them(evlog: Evlog) -> None:
 
     assert {"console", "local", "picky", "broken"} <= set(found)
     assert (found["broken"]["distribution"], found["broken"]["version"]) == ("other-sinks", "1.2")
+
+
+def test_help_loads_nothing_that_delivers() -> None:
+    """Each command pays for what it needs only."""
+    heavy = ("rich", "duckdb", "watchfiles", "concurrent.futures", "eventlog.delivery", "eventlog.watch")
+    code = (
+        "import sys; from eventlog.cli.app import app; app(['--help'], standalone_mode=False);"
+        f"print([m for m in {heavy} if m in sys.modules])"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_timeout_is_that_of_the_delivery() -> None:
+    """It stands twice, so that showing it imports nothing."""
+    assert deliver.TIMEOUT_S == pump.TIMEOUT_S

@@ -103,13 +103,15 @@ def test_on_a_network_every_look_lists(run: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_log_that_was_deleted_is_gone_until_it_is_there_again(run: Path) -> None:
-    """The same bytes in a new directory are something new."""
+    """The same bytes in a new directory are something new, whatever the clock says."""
+    freeze_directory(run)
     looks = Growth(run)
     looks.look(100.0)
     data = newest(run).read_bytes()
     shutil.rmtree(run)
     gone = [looks.look(100.1), looks.is_gone]
     put(run, 1, data)
+    freeze_directory(run)
 
     assert gone == [False, True]
     assert (looks.look(100.2), looks.is_gone) == (True, False)
