@@ -9,6 +9,10 @@
 Importing this package loads orjson and msgspec and nothing else from outside.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from eventlog.errors import EvlogError, EvlogWarning
 from eventlog.tracker import (
     LocalFileTracker,
@@ -22,6 +26,12 @@ from eventlog.tracker import (
     auto_track,
     create_tracker,
 )
+
+if TYPE_CHECKING:
+    import os
+    from datetime import datetime
+
+    from eventlog.query.connect import Connection
 
 __version__ = "0.1.0"
 
@@ -37,5 +47,32 @@ __all__ = [
     "TrackingConfig",
     "WandBTracker",
     "auto_track",
+    "connect",
     "create_tracker",
 ]
+
+
+def connect(
+    root: str | os.PathLike[str] | None = None,
+    *,
+    as_of: str | datetime | None = None,
+    sandbox: bool = False,
+    memory: str | int | None = None,
+    timeout_s: float = 30.0,
+) -> Connection:
+    """Return a connection to the runs below *root*, to ask SQL and to read metrics as arrays.
+
+    Args:
+        root: directory of all projects; default EVLOG_DIR, or ./experiments.
+        as_of: a time, or RUN:SEQ: every table is as it was then.
+        sandbox: run SQL in a child process that can read the cache and nothing else.
+        memory: what a question may take, as "2GB"; default a quarter of the machine's, in a sandbox 1 GiB.
+        timeout_s: a question in a sandbox is stopped after so long.
+
+    Raises:
+        QueryError: *as_of* is no moment, or *memory* no amount.
+        OSError: no room for the cache.
+    """
+    from eventlog.query.connect import Connection  # DuckDB is not for jobs that only log
+
+    return Connection(root, as_of=as_of, sandbox=sandbox, memory=memory, timeout_s=timeout_s)

@@ -39,7 +39,7 @@ ALIVE_EVERY_S = 1.0
 RETRY_S, LONGEST_RETRY_S = 5.0, 300.0
 SAVES_A_SECOND, NEVER_S = 20.0, 1e9
 PAUSE_FACTOR, LONGEST_PAUSE_S = 3.3, 2.0
-"""A round that took one millisecond of this thread is followed by a pause of 3.3: less than a quarter of a core."""
+"""A round that took one millisecond of this thread is followed by a pause of 3.3."""
 
 HOPELESS = (ImportError, BadSinkOptionError, UnknownSinkError, BadShapeError, ShapeChangedError)
 """Nothing that goes on by itself: a person has to do something first."""

@@ -145,7 +145,159 @@ DAMAGE = Table(
     ),
 )
 
-TABLES = (RUNS, METRICS, PARAMS, SUMMARIES, EVENTS, TAGS, ARTIFACTS, DAMAGE)
+_METRICS = Column("metrics", "MAP(VARCHAR, DOUBLE)", "values by metric; NaN and infinities as they were")
+CHECKPOINTS = Table(
+    "checkpoints",
+    "one saved state of a model",
+    (
+        *_RUN,
+        Column("path", "VARCHAR", "where it lies"),
+        Column("step", "BIGINT", "step at which it was saved; NULL if none was given"),
+        _METRICS,
+        Column("size_bytes", "BIGINT", "bytes"),
+        Column("sha256", "VARCHAR", "hash of the content"),
+        _TS,
+        *_WHO,
+    ),
+)
+EVALUATIONS = Table(
+    "evaluations",
+    "one result of a benchmark",
+    (
+        *_RUN,
+        Column("benchmark", "VARCHAR", "name of the benchmark"),
+        Column("step", "BIGINT", "step of the model; NULL if none was given"),
+        _METRICS,
+        Column("data", "JSON", "what else was said of it"),
+        _TS,
+        *_WHO,
+    ),
+)
+SAMPLES = Table(
+    "samples",
+    "one item of an evaluation",
+    (
+        *_RUN,
+        Column("benchmark", "VARCHAR", "name of the benchmark"),
+        Column("index", "BIGINT", "number of the item"),
+        Column("input", "JSON", "what went in"),
+        Column("target", "JSON", "what was wanted"),
+        Column("prediction", "JSON", "what came out"),
+        _METRICS,
+        Column("latency_ms", "DOUBLE", "milliseconds that it took"),
+        _TS,
+        *_WHO,
+    ),
+)
+DATASETS = Table(
+    "datasets",
+    "one data set that a run read",
+    (
+        *_RUN,
+        Column("name", "VARCHAR", "its name"),
+        Column("version", "VARCHAR", "its version"),
+        Column("split", "VARCHAR", "part of it, such as train"),
+        Column("path", "VARCHAR", "where it lies"),
+        Column("sha256", "VARCHAR", "hash of the content"),
+        Column("rows", "BIGINT", "number of rows"),
+        Column("data", "JSON", "what else was said of it"),
+        _TS,
+        *_WHO,
+    ),
+)
+SYSTEM = Table(
+    "system",
+    "one value of the machine's load",
+    (
+        *_RUN,
+        Column("key", "VARCHAR", "what was measured; the unit stands in the name"),
+        Column("value", "DOUBLE", "value in that unit"),
+        _TS,
+        *_WHO,
+    ),
+)
+CONSOLE = Table(
+    "console",
+    "lines that a run printed at once",
+    (
+        *_RUN,
+        Column("stream", "VARCHAR", "stdout or stderr"),
+        Column("text", "VARCHAR", "the lines"),
+        _TS,
+        *_WHO,
+    ),
+)
+RUN_PARAMS = Table(
+    "run_params",
+    "a run, with a column for each param: BIGINT, DOUBLE or BOOLEAN where all runs agree, else VARCHAR; a "
+    "name that is taken gets _2, _3, …",
+    _RUN,
+)
+EXPERIMENTS = Table(
+    "experiments",
+    "a run, under the names of an older tool",
+    (
+        _RUN[0],
+        Column("experiment_id", "VARCHAR", "runs.run_id"),
+        Column("name", "VARCHAR", "runs.name"),
+        Column("experiment", "VARCHAR", "runs.experiment"),
+        Column("config", "JSON", "runs.params"),
+        Column("status", "VARCHAR", "runs.status"),
+        Column("notes", "VARCHAR", "runs.note"),
+        Column("git_commit", "VARCHAR", "commit of its code"),
+        Column("git_branch", "VARCHAR", "branch of its code"),
+        Column("git_dirty", "BOOLEAN", "whether files differed from the commit"),
+        Column("created_at", "TIMESTAMPTZ", "runs.started_at, UTC"),
+        Column("finished_at", "TIMESTAMPTZ", "runs.ended_at, UTC"),
+        Column("duration_s", "DOUBLE", "runs.duration_s"),
+    ),
+)
+TRAINING_METRICS = Table(
+    "training_metrics",
+    "one value of one metric, under the names of an older tool",
+    (
+        _RUN[0],
+        Column("experiment_id", "VARCHAR", "metrics.run_id"),
+        Column("step", "BIGINT", "metrics.step"),
+        Column("metric_name", "VARCHAR", "metrics.key"),
+        Column("metric_value", "DOUBLE", "metrics.value"),
+        Column("timestamp", "TIMESTAMPTZ", "metrics.ts, UTC"),
+    ),
+)
+EVALUATION_RESULTS = Table(
+    "evaluation_results",
+    "one metric of one evaluation, under the names of an older tool",
+    (
+        _RUN[0],
+        Column("experiment_id", "VARCHAR", "evaluations.run_id"),
+        Column("benchmark", "VARCHAR", "evaluations.benchmark"),
+        Column("step", "BIGINT", "evaluations.step"),
+        Column("metric_name", "VARCHAR", "name in evaluations.metrics"),
+        Column("metric_value", "DOUBLE", "value in evaluations.metrics"),
+        Column("timestamp", "TIMESTAMPTZ", "evaluations.ts, UTC"),
+    ),
+)
+
+TABLES = (
+    RUNS,
+    METRICS,
+    PARAMS,
+    RUN_PARAMS,
+    SUMMARIES,
+    EVENTS,
+    TAGS,
+    ARTIFACTS,
+    CHECKPOINTS,
+    EVALUATIONS,
+    SAMPLES,
+    DATASETS,
+    SYSTEM,
+    CONSOLE,
+    DAMAGE,
+    EXPERIMENTS,
+    TRAINING_METRICS,
+    EVALUATION_RESULTS,
+)
 
 
 def reference_page() -> str:

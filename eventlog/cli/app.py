@@ -15,7 +15,7 @@ from typing import Annotated, Any, TextIO
 import typer
 from typer.core import TyperGroup
 
-from eventlog.cli import deliver, follow, launch, query, record, runs, verify
+from eventlog.cli import deliver, follow, launch, publish, query, record, runs, schema, verify
 from eventlog.cli.render import say
 from eventlog.errors import EvlogError, EvlogWarning
 
@@ -115,10 +115,36 @@ app.command(
     epilog=_examples(
         'evlog query "SELECT run_id, status FROM runs ORDER BY started_at DESC LIMIT 5"',
         "evlog query --format parquet --output losses.parquet \"SELECT * FROM metrics WHERE key = 'loss'\"",
-        "evlog query --format csv - < question.sql > answer.csv",
+        "evlog query --format csv --file question.sql --param key=loss > answer.csv",
+        'evlog query --as-of 2026-01-31T12:00:00 "SELECT run_id, status FROM runs"',
+        "evlog query --interactive",
     ),
 )(query.query)
-app.command("sync", epilog=_examples("evlog sync digits-1 --to local", "evlog sync --to local"))(deliver.sync)
+app.command("schema", epilog=_examples("evlog schema", "evlog schema metrics", "evlog schema runs --json"))(
+    schema.schema
+)
+app.command(
+    "publish",
+    epilog=_examples(
+        "evlog publish /shared/lake",
+        "evlog publish s3://bucket/lake --option AWS_ENDPOINT_URL=http://minio:9000",
+        "evlog publish s3://bucket/lake --verify",
+    ),
+)(publish.publish)
+app.command("compact", epilog=_examples("evlog compact", "evlog compact --watch --interval 1"))(
+    schema.compact
+)
+app.command(
+    "sync",
+    epilog=_examples(
+        "evlog sync --to tensorboard --option log_dir=./board",
+        "evlog sync digits-1 --to mlflow -o tracking_uri=http://localhost:5000",
+        "evlog sync --follow --jobs 4 --to wandb --only-finished --tag keep",
+        "evlog sync --to tensorboard --include 'train/*' --every 10 --dry-run",
+        "evlog sync --to mirror -o to=/backup/experiments --verify",
+        "evlog sync --status",
+    ),
+)(deliver.sync)
 app.command("sinks", epilog=_examples("evlog sinks", "evlog sinks --json | jq -r '.[].name'"))(deliver.sinks)
 app.command(
     "log",

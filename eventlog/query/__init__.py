@@ -1,4 +1,4 @@
-"""SQL over all runs. `database` is the way in; `ingest` brings verified lines into DuckDB."""
+"""SQL over all runs. `database` asks in this process, `sandbox` for strangers, `connect` from notebooks."""
 
 from eventlog.query.database import Database, Result
 

@@ -22,7 +22,20 @@ COMMANDS = list(typer.main.get_command(app).commands)  # type: ignore[attr-defin
 
 def test_all_commands_are_there() -> None:
     """The commands that the documentation promises exist."""
-    assert COMMANDS == ["list", "show", "tail", "verify", "query", "sync", "sinks", "log", "run"]
+    assert COMMANDS == [
+        "list",
+        "show",
+        "tail",
+        "verify",
+        "query",
+        "schema",
+        "publish",
+        "compact",
+        "sync",
+        "sinks",
+        "log",
+        "run",
+    ]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
