@@ -188,7 +188,7 @@ def history_path() -> Path:
 @contextlib.contextmanager
 def _line_editing(completions: Callable[[str, str], list[str]]) -> Iterator[None]:
     """Give the terminal history and completion while the block runs, where Python has readline."""
-    if not sys.stdin.isatty():
+    if not sys.stdin.isatty() or sys.platform == "win32":
         yield
         return
     try:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import sys
 import threading
 import time
 import weakref
@@ -111,8 +112,7 @@ class Lease:
 
 def _awake_s() -> float:
     """Return seconds of a clock that goes on while the machine is suspended, where there is one."""
-    clock = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.monotonic() if clock is None else time.clock_gettime(clock)
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic()
 
 
 def acquire(stem: Path) -> Lease:

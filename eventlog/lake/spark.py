@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 INSTALL = "pip install 'evlog[spark]'"
 LOCAL = "local[*]"
+_PATTERN = re.compile(r"[\[\]{}*?\\]")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 VIEWS = {
@@ -248,7 +250,9 @@ def _files(place: Place, name: str, url: str) -> list[str]:
     table = Table.open(place, name)
     if table is None:
         raise LakeError(url, f"there is no table {name}. Publish first: evlog publish {url}")
-    return [f"{_base(place, name)}/{file}" for file in sorted(table.files)]
+    # Hadoop takes some characters for patterns; the names of files have none, directories may.
+    base = _PATTERN.sub(r"\\\g<0>", _base(place, name))
+    return [f"{base}/{file}" for file in sorted(table.files)]
 
 
 def _base(place: Place, name: str) -> str:

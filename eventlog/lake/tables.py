@@ -115,7 +115,8 @@ LAKE_TABLES = _lake_tables()
 
 def partition_directory(project: str) -> str:
     """Return the directory of a project, as Hive and Spark name it."""
-    return f"{PARTITION}={quote(project, safe=' ~!$&()+,;@')}"
+    # Hive takes %C3%BC for two letters: what is not ASCII stays as it is.
+    return f"{PARTITION}={''.join(quote(c, safe=' ~!$&()+,;@') if c.isascii() else c for c in project)}"
 
 
 def project_of(name: str) -> str:

@@ -62,7 +62,7 @@ def wall_in(setup: Setup) -> list[str]:
 
     Must be called before there is a second thread: each would keep its rights.
     """
-    walls = []
+    walls: list[str] = []
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
         libc.prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0)
@@ -98,7 +98,7 @@ def _landlock(libc: ctypes.CDLL, readable: list[str]) -> bool:
     if ruleset < 0:
         return False
     for name in readable:
-        fd = os.open(name, getattr(os, "O_PATH", 0) | os.O_CLOEXEC)
+        fd = os.open(name, getattr(os, "O_PATH", 0) | getattr(os, "O_CLOEXEC", 0))
         path = _PathAttr(_READ_FILE | _READ_DIR, fd)
         added = libc.syscall(_LANDLOCK_ADD, ruleset, 1, ctypes.byref(path), ctypes.c_uint32(0))
         os.close(fd)
@@ -111,6 +111,8 @@ def _landlock(libc: ctypes.CDLL, readable: list[str]) -> bool:
 
 
 def _limit(setup: Setup) -> None:
+    if sys.platform == "win32":
+        raise RuntimeError("there are no limits of processes here that could hold a question back")
     import resource
 
     wanted = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import sys
 from pathlib import Path
 
 from eventlog.errors import QueryError
@@ -36,8 +37,9 @@ def parse_memory(text: str) -> int:
 def default_memory() -> int:
     """Return a quarter of the machine's memory, or of the container's, in bytes."""
     total = 4 << 30
-    with contextlib.suppress(OSError, ValueError, AttributeError):  # a system that does not say
-        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if sys.platform != "win32":
+        with contextlib.suppress(OSError, ValueError):  # a system that does not say
+            total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     with contextlib.suppress(OSError, ValueError):  # no container, or one without a limit ("max")
         total = min(total, int(_CGROUP.read_text()))
     return max(MIN_BYTES, total // 4)

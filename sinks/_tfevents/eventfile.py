@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 from eventlog.errors import EvlogError, SinkUnavailableError
 
+_READ_WRITE = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
 
 class EventFileLostError(EvlogError):
     """The event file does not hold what a checkpoint says was written to it."""
@@ -69,14 +71,15 @@ class EventFile:
     def _cut_back(self) -> None:
         length, tail = self.position.length, bytes.fromhex(self.position.tail)
         try:
-            fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+            fd = os.open(self.path, _READ_WRITE)
         except FileNotFoundError:
             raise EventFileLostError(self.path, "is gone") from None
         try:
             size = os.fstat(fd).st_size
             if size < length:
                 raise EventFileLostError(self.path, f"has {size} bytes of the {length} that were written")
-            if os.pread(fd, len(tail), length - len(tail)) != tail:
+            os.lseek(fd, length - len(tail), os.SEEK_SET)
+            if os.read(fd, len(tail)) != tail:
                 raise EventFileLostError(self.path, f"holds something else before byte {length}")
             if size > length:
                 os.ftruncate(fd, length)
@@ -96,7 +99,7 @@ class EventFile:
         with _told(self.path):
             if self._fd is None:
                 # Made here and not on opening, so that no reader meets an empty file.
-                self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+                self._fd = os.open(self.path, _READ_WRITE | os.O_CREAT | os.O_TRUNC, 0o644)
             self._is_synced = False
             try:
                 _write_all(self._fd, data, self.position.length)
@@ -183,9 +186,9 @@ def sync_directory(path: Path) -> None:
 
 def _write_all(fd: int, data: bytes, offset: int) -> None:
     rest = memoryview(data)
+    os.lseek(fd, offset, os.SEEK_SET)
     while rest:
-        written = os.pwrite(fd, rest, offset)
-        rest, offset = rest[written:], offset + written
+        rest = rest[os.write(fd, rest) :]
 
 
 @contextlib.contextmanager
