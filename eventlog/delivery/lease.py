@@ -112,7 +112,9 @@ class Lease:
 
 def _awake_s() -> float:
     """Return seconds of a clock that goes on while the machine is suspended, where there is one."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic()
+    if sys.platform != "linux":
+        return time.monotonic()
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def acquire(stem: Path) -> Lease:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -103,3 +103,28 @@ class TestMLflow(SinkContract):
         from sinks.mlflow import MLflowSink
 
         return MLflowSink(tracking_uri=self.uri)
+
+
+@needs("wandb")
+class TestWandB(SinkContract):
+    @pytest.fixture(autouse=True)
+    def destination(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        from tests.sinks.wandb_support import environment
+        from tests.standin import StandIn
+
+        with StandIn() as service:
+            for name, value in environment(service, tmp_path / "scratch").items():
+                monkeypatch.setenv(name, value)
+            yield
+
+    def make_sink(self) -> Sink:
+        from tests.sinks.wandb_support import quick_sink
+
+        return quick_sink()
+
+    def after_kill(self, sink: Sink) -> None:
+        from sinks.wandb import WandBSink
+
+        assert isinstance(sink, WandBSink)
+        if sink._heart is not None:
+            sink._heart.stop()
