@@ -76,11 +76,23 @@ def medium(event: ev.Media, run: Path, column: str, row: int) -> tuple[dict[str,
 
 def table(column: str, row: int, run_id: str, columns: list[str], rows: list[list[object]]) -> TablePart:
     """Return a table that stands in row *row* of the history."""
+    columns, rows = _rectangle(columns, rows)
     data = orjson.dumps({"columns": columns, "data": rows})
     digest = hashlib.sha256(data).hexdigest()
     name = f"media/table/{file_stem(column)}_{row}_{digest[:20]}.table.json"
     artifact = artifact_name(f"{run_id}-{column}-table")
     return TablePart(artifact, Upload(name, data), columns, rows)
+
+
+def _rectangle(columns: list[str], rows: list[list[object]]) -> tuple[list[str], list[list[object]]]:
+    """Return a table as W&B takes it: columns with names of their own, and rows of their number."""
+    names: list[str] = []
+    for number in range(max([len(columns), *map(len, rows)])):
+        name = columns[number] if number < len(columns) else f"column {number + 1}"
+        while name in names:
+            name += "_2"
+        names.append(name)
+    return names, [row + [None] * (len(names) - len(row)) for row in rows]
 
 
 def table_value(part: TablePart, artifact_path: str) -> dict[str, object]:
