@@ -53,6 +53,7 @@ bench: $(VENV)/.bench ## measure, next to the peers, in one run
 	$(RUN) -m benchmarks.into_mlflow
 	$(RUN) -m benchmarks.into_wandb
 	$(RUN) -m benchmarks.following
+	$(RUN) -m benchmarks.asking
 
 docs: $(VENV)/.test ## write the generated reference pages
 	$(RUN) -m tests.docs.generate

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import timedelta
@@ -24,6 +23,7 @@ from eventlog.lake.files import Writer
 from eventlog.lake.local import Local, RunKey
 from eventlog.lake.place import Place
 from eventlog.lake.tables import EVENT_KINDS, OF_RUNS
+from eventlog.query.catalog import cache_directory, scratch
 
 T = TypeVar("T")
 KEEP = timedelta(minutes=10)
@@ -107,8 +107,8 @@ def _publish(
     watcher: Watcher,
 ) -> Published:
     done = Published(problems=list(local.problems))
-    with tempfile.TemporaryDirectory(prefix="evlog-lake-") as scratch, Claim(place) as claim:
-        writer = Writer(local.connection, place, claim.owner, Path(scratch))
+    with scratch(cache_directory(root)) as path, Claim(place) as claim:
+        writer = Writer(local.connection, place, claim.owner, path)
         note = published.Note(root, str(place.directory or place.url))
         tables = {
             name: _retried(place, partial(Table.make, place, name)) for name in (*EVENT_KINDS, *OF_RUNS)

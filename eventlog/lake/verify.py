@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from eventlog.lake.local import Local, Part
 from eventlog.lake.place import Place
 from eventlog.lake.replace import kept_rows
 from eventlog.lake.tables import EVENT_KINDS, LAKE_TABLES, OF_RUNS, LakeTable, run_app, writer_app
+from eventlog.query.catalog import cache_directory, scratch
 from eventlog.query.convert import quoted
 
 TRIES = 3
@@ -84,7 +84,7 @@ def verify(
     with lake_errors(url):
         place = Place(url, options)
         with (
-            tempfile.TemporaryDirectory(prefix="evlog-lake-") as scratch,
+            scratch(cache_directory(root)) as path,
             _opened(root, url, on_reading) as local,
         ):
             done = Verified()
@@ -92,7 +92,7 @@ def verify(
                 table = Table.open(place, name)
                 if table is None:
                     raise LakeError(url, f"there is no table {name}. Publish first: evlog publish {url}")
-                _compare(table, local, Path(scratch), done)
+                _compare(table, local, path, done)
                 done.useless += tidy.useless(table)
                 if on_comparing is not None:
                     on_comparing(number + 1, len(LAKE_TABLES))
@@ -106,11 +106,11 @@ def _opened(root: Path, url: str, on_reading: Callable[[int, int], None] | None)
         raise LakeError(url, f"cannot be compared: {error}") from error
 
 
-def _compare(table: Table, local: Local, scratch: Path, done: Verified) -> None:
+def _compare(table: Table, local: Local, fetched: Path, done: Verified) -> None:
     """Compare one table, and begin anew if somebody replaces its files meanwhile."""
     for is_last in (False,) * (TRIES - 1) + (True,):
         try:
-            here, there, differences = _sums(table, local, scratch)
+            here, there, differences = _sums(table, local, fetched)
         except (ConflictError, duckdb.IOException, duckdb.InvalidInputException) as error:
             if is_last:
                 reason = f"a file cannot be read: {error}" if str(error) else "its files change all the time"
@@ -128,7 +128,7 @@ def _compare(table: Table, local: Local, scratch: Path, done: Verified) -> None:
             done.differences.append(Difference(table.table.name, *key, message))
 
 
-def _sums(table: Table, local: Local, scratch: Path) -> tuple[Sums, Sums, list[Difference]]:
+def _sums(table: Table, local: Local, fetched: Path) -> tuple[Sums, Sums, list[Difference]]:
     """Return what the rows here and those of the lake come to, as far as both have them."""
     if table.table.name in EVENT_KINDS:
         differences = _behind(table, local)
@@ -143,11 +143,11 @@ def _sums(table: Table, local: Local, scratch: Path) -> tuple[Sums, Sums, list[D
         source = f"SELECT * FROM ({table.table.source}) WHERE project = {quoted(project)}"
         here |= _sum(table.table, local, project, source, is_bounded=True)
         for file in table.of(project):
-            rows = kept_rows(table, [file], scratch)
+            rows = kept_rows(table, [file], fetched)
             assert rows is not None
             for key, found in _sum(table.table, local, project, rows, is_bounded=False).items():
                 there[key] = _added(there.get(key, Sum()), found)
-            for path in scratch.glob("fetched-*"):
+            for path in fetched.glob("fetched-*"):
                 path.unlink()
     return here, there, differences
 
