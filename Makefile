@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(BIN)/python
 
-.PHONY: help demo test lint unit crash bench docs clean
+.PHONY: help demo test lint unit spark crash bench docs clean
 
 help: ## show the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,10 @@ lint: $(VENV)/.test ## style, types, import floors
 unit: $(VENV)/.test ## the tests, and the queries again on the other supported DuckDB
 	$(RUN) -m pytest -n auto --dist loadgroup -q
 	$(RUN) -m tests.duckdb_majors
+
+spark: $(VENV)/.test ## the questions over a real Spark with two workers (needs Java 17)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[spark]'
+	$(RUN) -m pytest -q tests/lake/test_spark.py
 
 crash: $(VENV)/.test ## SIGKILL at 500 random moments
 	$(RUN) -m tests.crash.campaign --rounds 500

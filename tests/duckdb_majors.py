@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import duckdb
 
+TESTS = ("tests/query", "tests/lake/test_publish.py")
 OTHER = {"2": "duckdb>=1.5.6,<2", "1": "duckdb>=2,<3"}
 
 
@@ -19,13 +21,13 @@ def main() -> int:
         target = Path(directory)
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, "--no-deps", "--target", str(target), wanted], check=True)
-        # A directory of its own in front of the path: the same packages, another DuckDB.
-        code = (
-            f"import sys; sys.path.insert(0, {str(target)!r}); import duckdb, pytest; "
-            "print('DuckDB', duckdb.__version__); "
-            "raise SystemExit(pytest.main(['-q', '-p', 'no:cacheprovider', 'tests/query']))"
-        )
-        return subprocess.run([sys.executable, "-c", code], check=False).returncode
+        # A directory of its own in front of the path, for every process: the same packages, another DuckDB.
+        paths = [str(target), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+        words = [sys.executable, "-c", "import duckdb; print('DuckDB', duckdb.__version__)"]
+        subprocess.run(words, env=environment, check=True)
+        pytest = [sys.executable, "-m", "pytest", "-q", "-n", "auto", "-p", "no:cacheprovider", *TESTS]
+        return subprocess.run(pytest, env=environment, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from eventlog.cli import render
+from eventlog.cli import render, spark
 from eventlog.cli.find import RootNotFoundError
 from eventlog.cli.formats import BINARY, Format, write_arrow, write_rows
 from eventlog.cli.options import DEFAULT_ROOT, AsJson, Root
@@ -78,6 +78,10 @@ def query(
     interactive: Annotated[
         bool, typer.Option("--interactive", "-i", help="Ask one question after the other.")
     ] = False,
+    engine: spark.WhichEngine = spark.Engine.DUCKDB,
+    master: spark.Master = None,
+    lake: spark.Lake = None,
+    option: spark.StoreOption = None,
     root: Root = DEFAULT_ROOT,
     as_json: AsJson = False,
 ) -> None:
@@ -89,6 +93,13 @@ def query(
     form = Format.JSON if as_json else form
     _check(form, output, sandbox=sandbox, interactive=interactive, has_sql=bool(sql or file))
     question = "" if interactive else _question(sql, file)
+    if engine is spark.Engine.SPARK:
+        if interactive or sandbox or as_of is not None or params:
+            raise typer.BadParameter(
+                "Spark knows no --interactive, --sandbox, --as-of and --param.", param_hint="--engine"
+            )
+        spark.answer(question, form, output, root=root, lake=lake, master=master, option=option)
+        return
     values = _values(params or [])
     with _opened(root, as_of, memory, timeout_s if sandbox else None, output if form in BINARY else None) as (
         source,
