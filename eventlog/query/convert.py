@@ -297,7 +297,7 @@ def write_table(connection: DuckDBPyConnection, directory: Path, table: str, rel
 
 def read_parquet(directory: Path, files: Sequence[DataFile]) -> str:
     """Return the SQL that reads *files*."""
-    return f"read_parquet([{', '.join(_pattern(directory / file.name) for file in files)}])"
+    return f"read_parquet([{', '.join(pattern(directory / file.name) for file in files)}])"
 
 
 def empty(table: str) -> str:
@@ -311,7 +311,7 @@ def quoted(path: Path | str) -> str:
     return "'" + str(path).replace("'", "''") + "'"
 
 
-def _pattern(path: Path) -> str:
+def pattern(path: Path | str) -> str:
     """Return a pattern that matches *path* only, as a text of SQL."""
     return quoted("".join(f"[{c}]" if c in "*?[" else c for c in str(path)))
 
@@ -323,6 +323,6 @@ def _read_json(path: Path, columns: dict[str, str], longest: int) -> str:
 
 def _read(path: Path, columns: str, longest: int) -> str:
     return (
-        f"read_json({_pattern(path)}, format='newline_delimited', columns={{{columns}}}, "
+        f"read_json({pattern(path)}, format='newline_delimited', columns={{{columns}}}, "
         f"maximum_object_size={longest})"
     )

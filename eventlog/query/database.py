@@ -20,7 +20,7 @@ import duckdb
 from eventlog.errors import QueryError
 from eventlog.query.asof import Past, keep
 from eventlog.query.catalog import cache_directory
-from eventlog.query.convert import quoted
+from eventlog.query.convert import pattern, quoted
 from eventlog.query.limits import default_memory, spill_directory
 from eventlog.query.refresh import refresh
 from eventlog.query.shape import Shape
@@ -264,7 +264,8 @@ def query_error(error: Exception) -> QueryError:
 
 
 def _lock(connection: duckdb.DuckDBPyConnection, directory: Path, writes_to: Path | None) -> None:
-    connection.execute(f"SET allowed_directories = [{quoted(directory)}]")
+    # Permission is asked for the pattern that stands in the SQL, then for the file that it matches.
+    connection.execute(f"SET allowed_directories = [{quoted(directory)}, {pattern(directory)}]")
     if writes_to is not None:
         connection.execute(f"SET allowed_paths = [{quoted(writes_to)}]")
     connection.execute("SET enable_external_access = false")

@@ -25,6 +25,7 @@ from typing import Self, TypeVar
 import msgspec
 
 from eventlog.errors import QueryError
+from eventlog.query.convert import pattern, quoted
 from eventlog.query.database import ZONED, Database
 from eventlog.query.wire import LENGTH, MAX_FRAME_BYTES, Body, End, Head, Message, Question, Ready, Setup
 
@@ -118,12 +119,14 @@ class Sandbox:
         self._spare: list[_Child] = []
         self._finalize = weakref.finalize(self, _clean, scratch, self._spare)
         self._lock = threading.Lock()
+        # A name that reads as a pattern is found by listing the directories above it, which Landlock forbids.
+        is_plain = pattern(database.directory) == quoted(database.directory)
         self._setup = Setup(
             readable=[str(database.directory)],
             statements=database.export(scratch),
             memory_bytes=memory or DEFAULT_MEMORY_BYTES,
             cpu_s=int(timeout_s * 4 + START_S),
-            uses_landlock=uses_landlock,
+            uses_landlock=uses_landlock and is_plain,
         )
         self._spare.append(_Child(self._setup))
 

@@ -281,3 +281,14 @@ def test_thinning_keeps_the_ends_and_the_peaks(count: int) -> None:
     assert count < 2 or (thin.steps[0], thin.steps[-1]) == (0, 199)
     assert count < 10 or 77 in thin.steps.tolist()
     assert thin.steps.tolist() == sorted(set(thin.steps.tolist()))
+
+
+@pytest.mark.parametrize("sandbox", [False, True])
+def test_a_root_whose_name_reads_as_a_pattern_can_be_asked(tmp_path: Path, sandbox: bool) -> None:
+    """Brackets and stars in a directory's name mean themselves."""
+    root = tmp_path / "odd [x]* dir"
+    with Tracker([], output_dir=root) as tracker:
+        tracker.log_metrics({"a": 1.0}, step=1)
+
+    with eventlog.connect(root, sandbox=sandbox) as runs:
+        assert runs.sql("SELECT count(*) FROM metrics").fetchall() == [(1,)]
