@@ -125,6 +125,7 @@ def measure(rounds: int, *, runs: int, steps: int, with_mlflow: bool) -> list[Fi
                     "history": HISTORY,
                     "everything": EVERYTHING,
                 }.items():
+                    figures[f"{question}_first_ms"] = timed(_answer, database, sql)
                     figures[f"{question}_ms"] = timed(_answer, database, sql)
             hands = {
                 "leaderboard": f"SELECT run_id, arg_max(value, step) AS l FROM {source} WHERE key = 'loss' "
@@ -133,6 +134,7 @@ def measure(rounds: int, *, runs: int, steps: int, with_mlflow: bool) -> list[Fi
                 "everything": EVERYTHING.replace("metrics", source),
             }
             for question, sql in hands.items():
+                timed(_fetch, connection, sql)
                 figures[f"{question}_hand_ms"] = timed(_fetch, connection, sql)
             words = [sys.executable, "-m", "eventlog", "query", LEADERBOARD, "--dir", str(root)]
             figures["command_ms"] = timed(_run, words)
@@ -169,12 +171,14 @@ LINES = {
     "build_events_per_s": ("first refresh, verified, events/s", 0),
     "bytes_per_point": ("bytes a point in the cache", 2),
     "open_ms": ("open with nothing new, ms", 1),
-    "leaderboard_ms": ("leaderboard, in process, ms", 1),
+    "leaderboard_first_ms": ("leaderboard, in process, first question, ms", 1),
+    "leaderboard_ms": ("… again, ms", 1),
     "leaderboard_hand_ms": ("… DuckDB over hand-made Parquet, ms", 1),
     "mlflow_first_ms": ("… MLflow search_runs, first, ms", 1),
     "mlflow_warm_ms": ("… MLflow search_runs, warm, ms", 1),
     "command_ms": ("leaderboard, `evlog query` as a whole, ms", 0),
-    "history_ms": ("one metric of one run, ms", 1),
+    "history_first_ms": ("one metric of one run, first, ms", 1),
+    "history_ms": ("… again, ms", 1),
     "history_hand_ms": ("… hand-made, ms", 1),
     "everything_ms": ("an aggregate over every point, ms", 1),
     "everything_hand_ms": ("… hand-made, ms", 1),
