@@ -17,7 +17,10 @@ $(VENV)/.demo: pyproject.toml | $(RUN)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[demo]'
 	@touch $@
 
+# The hooks of watch_model are tested with torch where CI is set: elsewhere it may be a download of gigabytes.
+# It comes first and alone, so that a build for CPUs is taken if there is one.
 $(VENV)/.test: pyproject.toml | $(RUN)
+	$(if $(CI),$(BIN)/pip install --quiet --disable-pip-version-check 'torch==2.13.0')
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[all,test]'
 	@touch $@
 
