@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -31,6 +32,14 @@ class SystemClock:
 
 
 SYSTEM_CLOCK = SystemClock()
+
+
+def chance() -> float:
+    """Return a random number in [0, 1), for waits that must differ between processes.
+
+    `random` takes milliseconds to import, in jobs that never wait.
+    """
+    return int.from_bytes(os.urandom(4), "little") / 2**32
 
 
 def iso_utc(t_us: int) -> str:

@@ -11,9 +11,10 @@ Safe for use by several threads.
 
 from __future__ import annotations
 
-import random
 import threading
 from collections.abc import Callable
+
+from eventlog.clock import chance
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 60.0
 OTHERS_WAIT_S = 0.25
@@ -27,7 +28,7 @@ class Breaker:
         last_error: what the last failure said.
     """
 
-    def __init__(self, jitter: Callable[[], float] = random.random) -> None:
+    def __init__(self, jitter: Callable[[], float] = chance) -> None:
         """Args: *jitter* returns numbers in [0, 1)."""
         self.down_since: float | None = None
         self.last_error = ""

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from eventlog.clock import SYSTEM_CLOCK, Clock
 from eventlog.delivery import lease
-from eventlog.delivery.batches import batches, find_start, halves, log_sizes, named
-from eventlog.delivery.counting import count_points
+from eventlog.delivery.batches import batches, halves, log_sizes, named
+from eventlog.delivery.counting import count_points, shaped_start
 from eventlog.delivery.ledger import (
     Ledger,
     Plan,
@@ -28,7 +28,6 @@ from eventlog.delivery.ledger import (
 from eventlog.delivery.letters import DeadLetter, DeadLetters
 from eventlog.delivery.shaping import Shape, Shaper
 from eventlog.errors import EvlogError, SinkRejectedError
-from eventlog.events import RunStarted
 from eventlog.replay import is_running, living_writers
 from eventlog.sink import Batch, Entry, KeepsState, RunInfo, RunStatus, Sink
 from eventlog.storage.layout import is_network_file_system, log_directory
@@ -170,17 +169,10 @@ class Delivery:
             project=self.run.parent.name,
             run_id=self.run.name,
             path=self.run,
-            started=self._shaped_start(),
+            started=shaped_start(self.run, self.ledger.shape),
             state=self.ledger.state,
             generation=self.ledger.generation,
         )
-
-    def _shaped_start(self) -> RunStarted | None:
-        found = find_start(self.run)
-        if found is None:
-            return None
-        event = Shaper(self.ledger.shape).apply("", [found])[0]
-        return event if isinstance(event, RunStarted) else None
 
     def pull(self, stop: threading.Event | None = None, *, relist: bool = True) -> int:
         """Deliver what the log holds beyond what was delivered; return the number of events.

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import sys
 import threading
 import time
@@ -24,6 +23,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from eventlog.clock import chance
 from eventlog.errors import DurabilityError, LeaseHeldError, LeaseLostError
 from eventlog.storage.layout import list_names
 from eventlog.storage.system import host_name
@@ -128,7 +128,7 @@ def acquire(stem: Path) -> Lease:
         with contextlib.suppress(_MetAnotherError):
             return _acquire(stem)
         # Both have stepped back. Not the same wait for both, or they meet again.
-        time.sleep(random.uniform(0.001, 0.02))
+        time.sleep(0.001 + 0.019 * chance())
     return _acquire(stem)
 
 

@@ -539,10 +539,10 @@ def test_a_run_that_is_deleted_ends_its_sidecar(tmp_path: Path, run: Path, there
     assert not run.exists()
 
 
-def test_a_killed_job_whose_sink_hangs_leaves_no_process_for_ever(
+def test_the_sidecar_of_a_killed_job_goes_on_when_its_sink_does(
     tmp_path: Path, to: Path, there: Delivered
 ) -> None:
-    """The sidecar tells by itself that it is not needed any more."""
+    """A destination that hung while the job was killed still learns how the run ended."""
     fault = tell(to, "hang-write")
     code = START + "while not os.path.exists(os.environ['TO'] + '/a.calls'): time.sleep(0.01)\n"
     code += "os.kill(os.getpid(), signal.SIGKILL)"
