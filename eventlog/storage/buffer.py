@@ -14,6 +14,7 @@ import _thread
 import contextlib
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from eventlog.codec import MAX_LINE_BYTES, encode_fields
@@ -34,6 +35,9 @@ class LineTooLongError(ValueError):
 class LogBuffer:
     """Appends events to a run as one writer; a forked child becomes another writer.
 
+    Args:
+        now_ns: the time of an event, nanoseconds since the Unix epoch; importers give the one it had.
+
     Attributes:
         writer: id of this incarnation, None before the first append.
         stream: where lines go; `stream.append_metrics` is the fast way in.
@@ -49,11 +53,12 @@ class LogBuffer:
         options: WriterOptions | None = None,
         system: System = SYSTEM,
         strict: bool = False,
+        now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.run, self.run_id, self.project, self.rank = run, run_id, project, rank
         self.options = options or WriterOptions()
         self.writer: str | None = None
-        self.stream = Stream()
+        self.stream = Stream(now_ns)
         self._system = system
         self._strict = strict
         self._chain: Chain | None = None

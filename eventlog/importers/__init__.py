@@ -1,0 +1,1 @@
+"""Brings what other tools wrote into logs."""
