@@ -49,7 +49,29 @@ __all__ = [
     "auto_track",
     "connect",
     "create_tracker",
+    "seed_everything",
 ]
+
+
+def seed_everything(seed: int, *, deterministic: bool = False, torch: bool | None = None) -> int:
+    """Seed Python, NumPy and torch with *seed*, and log it in the run that is active or starts next.
+
+    Args:
+        seed: from 0 to 2**32 - 1.
+        deterministic: have torch use deterministic algorithms only, which are slower, and raise where there
+            is none.
+        torch: None seeds torch if the program has imported it, True imports it, False leaves it alone.
+
+    Returns:
+        *seed*.
+
+    Raises:
+        BadValueError: *seed* is no whole number from 0 to 2**32 - 1.
+        ImportError: *torch*, and there is none.
+    """
+    from eventlog.lineage import seeds  # who seeds has random numbers; who only logs need not load them
+
+    return seeds.seed_everything(seed, deterministic=deterministic, torch=torch)
 
 
 def connect(

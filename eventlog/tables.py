@@ -60,6 +60,15 @@ RUNS = Table(
         Column("host", "VARCHAR", "machine that it ran on"),
         Column("git_commit", "VARCHAR", "commit of its code"),
         Column("path", "VARCHAR", "directory of the run"),
+        Column(
+            "devices",
+            "MAP(VARCHAR, DOUBLE)",
+            "hours by name of the device: its GPUs, or `host` for a machine without; NULL if not known",
+        ),
+        Column("device_hours", "DOUBLE", "their sum"),
+        Column("energy_kwh", "DOUBLE", "kilowatt-hours that its devices measured; NULL if none did"),
+        Column("cost", "DOUBLE", "hours times the prices of evlog.toml; NULL if a price is not known"),
+        Column("currency", "VARCHAR", "what the cost is in, as evlog.toml says"),
     ),
 )
 METRICS = Table(

@@ -15,7 +15,29 @@ from typing import Annotated, Any, TextIO
 import typer
 from typer.core import TyperGroup
 
-from eventlog.cli import deliver, follow, launch, publish, query, record, runs, schema, verify
+from eventlog.cli import (
+    audit,
+    compare,
+    deliver,
+    evaluate,
+    export,
+    follow,
+    imports,
+    launch,
+    leaderboard,
+    plot,
+    publish,
+    query,
+    record,
+    report,
+    reproduce,
+    runs,
+    schema,
+    show,
+    significance,
+    sweep,
+    verify,
+)
 from eventlog.cli.render import say
 from eventlog.errors import EvlogError, EvlogWarning
 
@@ -104,7 +126,7 @@ app.command(
     "list", epilog=_examples("evlog list --status running", "evlog list --tag model=resnet --limit 10 --json")
 )(runs.list_runs)
 app.command("show", epilog=_examples("evlog show digits-1", "evlog show demo/digits-1 --json | jq .params"))(
-    runs.show
+    show.show
 )
 app.command(
     "tail", epilog=_examples("evlog tail -f digits-1", "evlog tail --all --json digits-1 | jq -c .data")
@@ -163,3 +185,5 @@ app.command(
         "evlog run --name resnet --tag gpu --track local -- bash train.sh",
     ),
 )(launch.run)
+for _module in (leaderboard, compare, significance, plot, report, export, audit, reproduce, evaluate, sweep, imports):
+    _module.add_to(app)

@@ -89,6 +89,7 @@ def run(
             "EVLOG_DIR": str(root.absolute()),
             "EVLOG_PROJECT": recorder.project,
             "EVLOG_RUN_ID": recorder.run_id,
+            **_begin_beside(recorder, root, command, console=console),
         }
     with _ended_anyway(recorder):
         outcome = run_command(command, environment, recorder if console else None)
@@ -138,6 +139,28 @@ def _start(
         argv=command,
     )
     return recorder
+
+
+def _begin_beside(recorder: RunRecorder, root: Path, command: list[str], *, console: bool) -> dict[str, str]:
+    """Begin to capture where the run comes from and to measure it; return what tells a tracker inside so."""
+    from eventlog.lineage.origin import origin_of_command
+    from eventlog.lineage.running import LOGGED_BY, Options, begin
+    from eventlog.lineage.sampler import MEASURED_BY, is_wanted
+    from eventlog.settings import from_environment
+    from eventlog.storage.system import host_name
+
+    settings = from_environment()
+    options = Options(
+        lineage=settings.lineage, rank=recorder.buffer.rank, root=root.absolute(), command=command
+    )
+    recorder.running = begin(recorder, options)
+    here = f"{host_name()}/{recorder.run_id}"
+    told = {LOGGED_BY: here} if console else {}
+    if is_wanted(None, recorder.run_id, os.environ):
+        told[MEASURED_BY] = here
+    if settings.lineage is not False:
+        told["EVLOG_LINEAGE_PYTHON"] = origin_of_command(command).interpreter or ""
+    return told
 
 
 def _tag(word: str) -> tuple[str, str | None]:

@@ -80,5 +80,6 @@ def begin(
         return
     recorder.add(ev.RunStarted(name=text(name), parent_run_id=parent, tags=dict(tags or {})))
     if argv:
-        data: dict[str, object] = {"argv": [text(word) for word in argv], "cwd": text(str(Path.cwd()))}
-        recorder.add(ev.Context(kind="command", data=data))
+        from eventlog.lineage.origin import origin_of_command
+
+        recorder.add(ev.Context(kind="command", data=origin_of_command(argv).context()))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from eventlog.codec import decode
+from eventlog.devices import Span
 from eventlog.errors import BadValueError, QueryError
 from eventlog.events import AnyEvent
 from eventlog.projections import RunFold
@@ -25,6 +26,7 @@ from eventlog.query.convert import quoted
 from eventlog.query.gather import FOLDED, Gathering, ScratchError
 from eventlog.query.naming import pick_run
 from eventlog.query.refresh import NEVER, Refreshed
+from eventlog.query.rows import Usage, energy_of, usage_of
 from eventlog.query.views import rows_that_count
 from eventlog.storage.artifacts import resolve
 from eventlog.storage.layout import RunPath
@@ -152,9 +154,9 @@ class Past:
         with tempfile.TemporaryDirectory(prefix=".scratch-", dir=self._state.directory) as scratch:
             chunk = Gathering(Path(scratch), NEVER)
             try:
-                for run, fold, damage in self._folds(moment):
+                for run, fold, damage, usage in self._folds(moment):
                     # Who was alive then is not known; a run that went on afterwards was running.
-                    chunk.add_run(run, fold.view(set(_SOMEBODY), findings=damage), [])
+                    chunk.add_run(run, fold.view(set(_SOMEBODY), findings=damage), [], usage)
             except ScratchError as error:
                 raise error.error from error
             finally:
@@ -163,7 +165,7 @@ class Past:
         keep(self._connection, "asof", tables)
         return tables
 
-    def _folds(self, moment: Moment) -> Iterator[tuple[RunPath, RunFold, int]]:
+    def _folds(self, moment: Moment) -> Iterator[tuple[RunPath, RunFold, int, Usage]]:
         there = f"SEMI JOIN asof_later USING (project, run_id) WHERE {moment.sql()}"
         counts = self._connection.execute(f"""
             SELECT found.project, found.run_id, count(DISTINCT (writer, seq)), max(ts),
@@ -174,28 +176,55 @@ class Past:
             GROUP BY found.project, found.run_id
         """).fetchall()
         lines = self._lines(moment, {(row[0], row[1]): Path(row[4]) for row in counts})
+        ends, energies = self._ends(there), self._energies(there)
         for project, run_id, events, last_ts, path, damage in counts:
             fold = RunFold(project, run_id)
-            for writer, rank, event in lines.get((project, run_id), []):
+            told = lines.get((project, run_id), [])
+            for writer, rank, event, _ in told:
                 fold.apply_slice(writer, rank, [event])
             fold.skip(int(events) - fold.events)
             fold.note_time(last_ts)
-            yield RunPath(project, run_id, Path(path)), fold, damage
+            spans: dict[str, Span] = {}
+            for writer, _, _, at in told:
+                spans.setdefault(writer, (at, ends.get((project, run_id, writer), at)))
+            usage = usage_of((line[:3] for line in told), spans, energies.get((project, run_id), []))
+            yield RunPath(project, run_id, Path(path)), fold, damage, usage
+
+    def _ends(self, there: str) -> dict[tuple[str, str, str], int]:
+        """Return the time of the last event of each writer."""
+        found = self._connection.execute(f"""
+            SELECT project, run_id, writer, max(ts) FROM (
+                SELECT project, run_id, writer, ts FROM now_points {there}
+                UNION ALL SELECT project, run_id, writer, ts FROM now_events {there})
+            GROUP BY ALL
+        """).fetchall()
+        return {(project, run_id, writer): at for project, run_id, writer, at in found}
+
+    def _energies(self, there: str) -> dict[tuple[str, str], list[float | None]]:
+        """Return what each writer had measured."""
+        found = self._connection.execute(f"""
+            SELECT project, run_id, writer, arg_max(payload, seq) FROM now_events {there}
+            AND type = 'system' AND (payload->'$.data.energy_kwh') IS NOT NULL GROUP BY ALL
+        """).fetchall()
+        energies: dict[tuple[str, str], list[float | None]] = {}
+        for project, run_id, _, payload in found:
+            energies.setdefault((project, run_id), []).append(energy_of(decode(payload.encode())))
+        return energies
 
     def _lines(
         self, moment: Moment, paths: Mapping[tuple[str, str], Path]
-    ) -> dict[tuple[str, str], list[tuple[str, int, AnyEvent]]]:
+    ) -> dict[tuple[str, str], list[tuple[str, int, AnyEvent, int]]]:
         kinds = ", ".join(map(quoted, FOLDED))
         cursor = self._connection.execute(
-            "SELECT project, run_id, writer, rank, payload FROM now_events "
+            "SELECT project, run_id, writer, rank, payload, coalesce(sorted_at, ts) FROM now_events "
             f"SEMI JOIN asof_later USING (project, run_id) WHERE type IN ({kinds}) AND {moment.sql()} "
             "ORDER BY coalesce(sorted_at, ts), writer, seq"
         )
-        lines: dict[tuple[str, str], list[tuple[str, int, AnyEvent]]] = {}
+        lines: dict[tuple[str, str], list[tuple[str, int, AnyEvent, int]]] = {}
         while batch := cursor.fetchmany(10_000):
-            for project, run_id, writer, rank, payload in batch:
+            for project, run_id, writer, rank, payload, at in batch:
                 event = _whole(paths[(project, run_id)], decode(payload.encode()))
-                lines.setdefault((project, run_id), []).append((writer, rank, event))
+                lines.setdefault((project, run_id), []).append((writer, rank, event, at or event.ts))
         return lines
 
     # --- the tables --------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from eventlog.storage.layout import STATE_DIRECTORY, list_names
 from eventlog.storage.ring import lock_file
 from eventlog.storage.system import SYSTEM, System, write_all
 
-VERSION = 2
+VERSION = 3
 CACHE_DIRECTORY = "cache"
 KEPT_S = 600.0
 """Files that no manifest names any more stay so long: somebody may still read them."""
@@ -43,6 +43,7 @@ class Place(msgspec.Struct, array_like=True, frozen=True):
         segment, offset, seq, crc: as in `Cursor`.
         max_ts: the latest time so far of the writer's events: what its next event is sorted by, at least.
         files: number of its segments up to this one.
+        energy_kwh: the energy that it has measured; None if it has measured none.
     """
 
     segment: int
@@ -51,6 +52,7 @@ class Place(msgspec.Struct, array_like=True, frozen=True):
     crc: str
     max_ts: int
     files: int
+    energy_kwh: float | None = None
 
     @property
     def cursor(self) -> Cursor:

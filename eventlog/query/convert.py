@@ -99,6 +99,8 @@ STORED = {
             "damage": "BIGINT",
             "host": "VARCHAR",
             "git_commit": "VARCHAR",
+            "devices": "MAP(VARCHAR, DOUBLE)",
+            "energy_kwh": "DOUBLE",
             "path": "VARCHAR",
         },
         "project, run_id",

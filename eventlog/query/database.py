@@ -22,6 +22,7 @@ from eventlog.query.asof import Past, keep
 from eventlog.query.catalog import cache_directory
 from eventlog.query.convert import pattern, quoted
 from eventlog.query.limits import default_memory, spill_directory
+from eventlog.query.prices import read_prices
 from eventlog.query.refresh import refresh
 from eventlog.query.shape import Shape
 from eventlog.query.views import definitions
@@ -110,14 +111,16 @@ class Database:
         Raises:
             OSError: no room for the cache.
             QueryError: *as_of* is no moment, or the memory is too little.
+            ConfigurationError: the prices in ``evlog.toml`` are none.
         """
         # Paths stay in the cache, and other processes read them from elsewhere.
         root = root.absolute()
+        prices = read_prices(root)
         connection = open_connection(cache_directory(root), memory)
         try:
             state = refresh(root, connection, on_progress=on_progress)
             keep(connection, "live", state.overlay.tables)
-            views = definitions(state)
+            views = definitions(state, prices)
             if as_of is not None:
                 past = Past(root, connection, state).definitions(as_of)
                 views = past | {name: body for name, body in views.items() if name not in past}

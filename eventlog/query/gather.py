@@ -23,7 +23,7 @@ from eventlog.projections import RunFold, RunView
 from eventlog.query import rows
 from eventlog.query.catalog import Place, RunEntry
 from eventlog.query.lines import EARLIEST, BlockReading, Line
-from eventlog.query.rows import Row
+from eventlog.query.rows import Row, Usage
 from eventlog.query.scan import Changed, is_racy
 from eventlog.replay import open_run
 from eventlog.storage.artifacts import resolve
@@ -127,20 +127,18 @@ class Gathering:
             self.longest = max(self.longest, len(line))
             self.write(table, line + b"\n")
 
-    def add_run(self, run: RunPath, view: RunView, damage: Sequence[Row]) -> None:
+    def add_run(self, run: RunPath, view: RunView, damage: Sequence[Row], usage: Usage) -> None:
         """Add what is known of a run.
 
         Raises:
             ScratchError: there is no room.
         """
         who = {"project": run.project, "run_id": run.run_id}
-        self.add("runs", [{**who, **rows.run_row(run, view)}])
+        self.add("runs", [{**who, **rows.run_row(run, view, usage)}])
         self.add("params", ({**who, **row} for row in rows.param_rows(view)))
         self.add("tags", ({**who, **row} for row in rows.tag_rows(view)))
         self.add("artifacts", ({**who, **row} for row in rows.artifact_rows(view)))
         self.add("damage", ({**who, **row} for row in damage))
-
-    _rows_of_run = add_run
 
     def close(self) -> None:
         """Make the files whole."""
@@ -234,6 +232,7 @@ class _Reading:
         self._lines = list(before)
         self._damage = [row for row in damage if _is_behind(row, self._places)]
         self._lost_payloads: list[Finding] = []
+        self._energies: dict[str, float] = {}
 
     def read(self, *, is_replaced: bool) -> Gathered:
         """Read all writers and add what is known of the run.
@@ -275,7 +274,10 @@ class _Reading:
             self._events += len(block.lines)
             cursor = block.cursor_after(len(block.lines))
             files = sum(number <= cursor.segment for number in segments)
-            self._places[writer] = Place(cursor.segment, cursor.offset, cursor.seq, cursor.crc, latest, files)
+            energy = self._energies.get(writer, place.energy_kwh if place else None)
+            self._places[writer] = Place(
+                cursor.segment, cursor.offset, cursor.seq, cursor.crc, latest, files, energy
+            )
             self._gatherer.cut()
 
     # --- what a block brings -----------------------------------------------------------------------
@@ -310,6 +312,9 @@ class _Reading:
         self._gatherer.chunk.add("events", [row])
         if type_name(event) in FOLDED:
             self._lines.append(line)
+        energy = rows.energy_of(event)
+        if energy is not None:
+            self._energies[line.writer] = energy
 
     def resolved(self, event: AnyEvent, block: Block, index: int) -> AnyEvent:
         """Return *event* with the fields that lie in a file of its own; note if they are lost."""
@@ -337,13 +342,22 @@ class _Reading:
         run, chunk = self._run, self._gatherer.chunk
         damage = [*self._damage, *map(rows.damage_row, self._findings())]
         fold = RunFold(run.project, run.run_id)
-        for line in sorted(self._lines, key=lambda line: (line.at, line.writer, line.event.seq)):
+        lines = sorted(self._lines, key=lambda line: (line.at, line.writer, line.event.seq))
+        for line in lines:
             fold.apply_slice(line.writer, line.rank, [line.event])
         fold.skip(self._events - fold.events)
         fold.note_time(max((place.max_ts for place in self._places.values()), default=None))
         alive = {"?"} if self._changed.look.is_alive else set()
         view = fold.view(alive, findings=len(damage))
-        chunk.add_run(run, view, damage)
+        chunk.add_run(run, view, damage, self._usage(lines))
+
+    def _usage(self, lines: Sequence[Line]) -> Usage:
+        starts: dict[str, int] = {}
+        for line in lines:
+            starts.setdefault(line.writer, line.at)
+        spans = {w: (start, self._places[w].max_ts) for w, start in starts.items() if w in self._places}
+        energies = [place.energy_kwh for place in self._places.values()]
+        return rows.usage_of(((line.writer, line.rank, line.event) for line in lines), spans, energies)
 
     def _findings(self) -> list[Finding]:
         """Return what is wrong: also lines at the ends of segments that do not verify."""

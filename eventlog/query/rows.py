@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import msgspec
 
 from eventlog import events as ev
+from eventlog.devices import Span, device_hours
 from eventlog.errors import BadValueError
+from eventlog.events import AnyEvent
 from eventlog.projections import RunView
 from eventlog.storage.block import Finding
 from eventlog.storage.layout import RunPath
@@ -17,7 +21,36 @@ from eventlog.values import number_in_memory, number_on_disk
 Row = Mapping[str, object]
 
 
-def run_row(run: RunPath, view: RunView) -> Row:
+class Usage(NamedTuple):
+    """What a run has used: hours of each kind of device, and energy, as far as they are known."""
+
+    hours: dict[str, float] | None = None
+    energy_kwh: float | None = None
+
+
+def energy_of(event: AnyEvent) -> float | None:
+    """Return the energy that its writer has measured so far, if *event* says it."""
+    value = event.data.get("energy_kwh") if isinstance(event, ev.System) else None
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e15
+    return float(value) if is_number and value is not None else None
+
+
+def usage_of(
+    events: Iterable[tuple[str, int, AnyEvent]],
+    spans: Mapping[str, Span],
+    energies: Iterable[float | None],
+) -> Usage:
+    """Return what a run has used.
+
+    Args:
+        events, spans: as `device_hours` takes them.
+        energies: what each writer has measured.
+    """
+    known = [energy for energy in energies if energy is not None]
+    return Usage(device_hours(events, spans) or None, math.fsum(known) if known else None)
+
+
+def run_row(run: RunPath, view: RunView, usage: Usage) -> Row:
     """Return the row of `runs`."""
     git = view.context.get("git", {})
     command = view.context.get("command", {})
@@ -43,6 +76,8 @@ def run_row(run: RunPath, view: RunView) -> Row:
         "damage": view.findings,
         "host": _text_or_none(environment.get("host") or command.get("host")),
         "git_commit": _text_or_none(git.get("commit")),
+        "devices": usage.hours,
+        "energy_kwh": usage.energy_kwh,
         "path": os.fsencode(run.path).decode(errors="replace"),
     }
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from eventlog.query import convert
 from eventlog.query.extracted import EXTRACTED
+from eventlog.query.prices import Prices
 from eventlog.query.refresh import Refreshed
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ _BODIES = {
     "runs": f"""
         SELECT project, run_id, name, experiment, status, {_TIME.format(name="started_at")},
                {_TIME.format(name="ended_at")}, duration_s, parent_run_id, tags, note, params, summary,
-               error_type, error_message, exit_code, events, dropped, damage, host, git_commit, path
+               error_type, error_message, exit_code, events, dropped, damage, host, git_commit, path,
+               devices, list_sum(map_values(devices)) AS device_hours, energy_kwh,
+               {{cost}} AS cost, {{currency}} AS currency
         FROM all_runs
     """,
     "metrics": f"""
@@ -66,15 +69,21 @@ _BODIES = {
 }
 
 
-def create_views(connection: DuckDBPyConnection, state: Refreshed) -> None:
+def create_views(connection: DuckDBPyConnection, state: Refreshed, prices: Prices | None = None) -> None:
     """Create all tables of `eventlog.tables` as views in *connection*."""
-    for name, body in definitions(state).items():
+    for name, body in definitions(state, prices).items():
         connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {body}")
 
 
-def definitions(state: Refreshed) -> dict[str, str]:
-    """Return the SQL of every view by its name; each needs only views that come before it."""
-    return rows_that_count(state) | _BODIES | EXTRACTED
+def definitions(state: Refreshed, prices: Prices | None = None) -> dict[str, str]:
+    """Return the SQL of every view by its name; each needs only views that come before it.
+
+    Args:
+        prices: what runs cost follows from; without, the cost is NULL.
+    """
+    prices = prices or Prices()
+    runs = _BODIES["runs"].format(cost=prices.cost_sql(), currency=prices.currency_sql())
+    return rows_that_count(state) | _BODIES | {"runs": runs} | EXTRACTED
 
 
 def rows_that_count(state: Refreshed, prefix: str = "all") -> dict[str, str]:

@@ -24,6 +24,10 @@ _TRACKER = {
     "writer",
     "sink_options",
     "sync_timeout_s",
+    "lineage",
+    "system",
+    "system_interval_s",
+    "console",
 }
 _PACKAGES = {"wandb": "wandb", "mlflow": "mlflow"}
 
@@ -190,4 +194,8 @@ class MultiTracker(Tracker):
             writer=first._options,
             sink_options={name: own for one in trackers for name, own in one.sink_options.items()},
             sync_timeout_s=max(one.sync_timeout_s for one in trackers),
+            lineage=first.lineage,
+            system=first.system,
+            system_interval_s=first.system_interval_s,
+            console=first.console,
         )

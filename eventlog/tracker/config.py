@@ -18,7 +18,8 @@ class TrackingConfig(msgspec.Struct, kw_only=True):
         tags: labels, as a list or with values.
         notes: free text.
         log_artifacts: copy artifacts into the run; False records them by reference.
-        log_code: store the entry script and the repository's uncommitted diff as artifacts.
+        log_code: store the entry script as an artifact, and the repository's uncommitted diff also when
+            lineage is not captured.
         auto_log_metrics: let `auto_track` log the numbers that a function returns.
     """
 

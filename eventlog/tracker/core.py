@@ -2,7 +2,8 @@
 
 `log_metrics` is the one call that has to be fast: what is a plain dict of ints and finite floats goes
 straight into the ring, everything else takes the readable way through `RunRecorder`. The calls for sounds
-and videos are in `media`, those for models in `models` and `watching`.
+and videos are in `media`, those for models in `models` and `watching`, those for data and seeds in `datasets`
+and `seeds`.
 """
 
 from __future__ import annotations
@@ -16,16 +17,18 @@ from eventlog import events as ev
 from eventlog.ids import check_relative_name, safe_name
 from eventlog.tracker import finishing, media, results
 from eventlog.tracker.config import tag_mapping
+from eventlog.tracker.datasets import DatasetCalls
 from eventlog.tracker.media import MediaCalls
 from eventlog.tracker.models import ModelCalls
 from eventlog.tracker.recording import MAX_METRIC_BYTES
+from eventlog.tracker.seeds import SeedCalls
 from eventlog.tracker.watching import WatchCalls
 from eventlog.values import key_text, text
 
 _INT64 = 1 << 63
 
 
-class Tracker(MediaCalls, ModelCalls, WatchCalls):
+class Tracker(MediaCalls, ModelCalls, WatchCalls, DatasetCalls, SeedCalls):
     """Logs runs into the append-only log, and has sinks materialize them at their end.
 
     Every call is thread-safe, does no network I/O and, unless ``strict``, raises nothing because of the
@@ -42,6 +45,10 @@ class Tracker(MediaCalls, ModelCalls, WatchCalls):
         writer: fine tuning, for tests and odd disks.
         sink_options: arguments for the classes of sinks, by name of the sink.
         sync_timeout_s: how long the end of a run waits for its delivery, in seconds.
+        lineage: capture where the run comes from; default as ``EVLOG_LINEAGE`` or ``evlog.toml`` says.
+        system: measure the machine while the run goes on; default as ``EVLOG_SYSTEM`` or ``evlog.toml`` says.
+        system_interval_s: seconds between two measurements.
+        console: log what the process prints, as `eventlog.lineage.console` describes.
     """
 
     def log_metrics(self, metrics: Mapping[str, object], step: int | None = None) -> None:

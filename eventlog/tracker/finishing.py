@@ -17,9 +17,6 @@ from eventlog.storage.repair import recover_run
 from eventlog.tracker.lifecycle import describe_error
 from eventlog.tracker.recording import RunRecorder
 
-MAX_DIFF_BYTES = 5 << 20
-
-
 AT_THE_END = frozenset({"local", "console"})
 """These sinks make their files from a finished run; all others get it live, from a sidecar."""
 
@@ -33,16 +30,23 @@ def verdict(error: BaseException | None) -> tuple[str, ev.ErrorInfo | None]:
     return "failed", describe_error(error)
 
 
-def recover_and_learn(recorder: RunRecorder) -> None:
-    """Prepare to go on with a run: recover what dead writers left, and know its artifacts' versions."""
+def recover_and_learn(recorder: RunRecorder) -> dict[str, dict[str, object]]:
+    """Prepare to go on with a run: recover what dead writers left, and know its artifacts' versions.
+
+    Returns:
+        What the log says of the run's lineage, by kind of context.
+    """
     from eventlog.replay import outline
 
     recover_run(recorder.path)
-    if list_segments(recorder.path / "log"):
-        versions: dict[str, int] = {}
-        for artifact in outline(recorder.path).artifacts:
-            versions[artifact.name] = max(artifact.version, versions.get(artifact.name, 0))
-        recorder.know_versions(versions)
+    if not list_segments(recorder.path / "log"):
+        return {}
+    seen = outline(recorder.path)
+    versions: dict[str, int] = {}
+    for artifact in seen.artifacts:
+        versions[artifact.name] = max(artifact.version, versions.get(artifact.name, 0))
+    recorder.know_versions(versions)
+    return seen.context
 
 
 def materialize(recorder: RunRecorder, backends: Sequence[str], *, strict: bool) -> None:
@@ -64,28 +68,10 @@ def materialize(recorder: RunRecorder, backends: Sequence[str], *, strict: bool)
 
 
 def log_code(recorder: RunRecorder) -> None:
-    """Store the entry script and the repository's uncommitted changes as artifacts."""
-    import subprocess
-    import tempfile
-
+    """Store the entry script as an artifact; the uncommitted changes are stored with the lineage."""
     main = getattr(sys.modules.get("__main__"), "__file__", None)
     if main and Path(main).is_file():
         recorder.artifact(Path(main), f"code/{safe_name(Path(main).name)}", "code", copy=True)
-    try:
-        done = subprocess.run(
-            ["git", "diff", "HEAD"],
-            capture_output=True,
-            timeout=10,
-            check=True,
-            cwd=Path(main).parent if main else None,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return  # no git, or no repository: there is no diff to store
-    if done.stdout:
-        with tempfile.TemporaryDirectory() as directory:
-            path = Path(directory) / "uncommitted.diff"
-            path.write_bytes(done.stdout[:MAX_DIFF_BYTES])
-            recorder.artifact(path, "code/uncommitted.diff", "code", copy=True)
 
 
 def size_of(path: Path) -> int | None:

@@ -21,9 +21,12 @@ from eventlog.storage.buffer import LineTooLongError, LogBuffer
 from eventlog.values import as_mapping, key_text, metric_number, step_number, text, to_json
 
 if TYPE_CHECKING:
+    from eventlog.lineage.running import Running
     from eventlog.tracker.live import Sidecar
 
 MAX_METRIC_BYTES = 64_000
+END_WAIT_S, EXIT_WAIT_S, SIGNAL_WAIT_S = 4.0, 4.0, 0.5
+"""How long the end of a run waits for what goes on beside it, counted from the run's start."""
 
 
 class RunRecorder:
@@ -216,6 +219,7 @@ class RunRecorder:
         exit_code: int | None = None,
     ) -> None:
         """Log the end and close the log; the second call does nothing."""
+        self.end_running()
         with self._lock:
             if self.is_ended:
                 return
@@ -228,10 +232,17 @@ class RunRecorder:
         self.add(ev.RunEnded(status=status, error=error, signal=signal_name, exit_code=exit_code))
         self.buffer.close(status)
 
+    def end_running(self, timeout_s: float = END_WAIT_S) -> None:
+        """End what goes on beside the run; the second call does nothing."""
+        running, self.running = self.running, None
+        if running is not None:
+            running.end(timeout_s)
+
     # --- for `lifecycle` -----------------------------------------------------------------------
 
     def end_at_exit(self, status: str, error: ev.ErrorInfo | None, signal_name: str | None) -> None:
         """End the run, because the process does; a signal does not wait for the delivery."""
+        self.end_running(EXIT_WAIT_S if signal_name is None else SIGNAL_WAIT_S)
         self.end(status, error, signal_name)
         if self.sidecar is not None and signal_name is None:
             self.sidecar.finish()
@@ -242,12 +253,16 @@ class RunRecorder:
 
     def after_fork_in_child(self) -> None:
         """Go on as another writer, with locks of one's own."""
+        running, self.running = self.running, None
+        if running is not None:
+            running.forget()
         self._lock = threading.Lock()
         self.buffer.after_fork_in_child()
         self._is_inherited = True
 
     _is_inherited = False
     sidecar: Sidecar | None = None
+    running: Running | None = None
 
 
 def _summary_value(value: object) -> object:

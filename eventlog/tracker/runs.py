@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -49,6 +48,7 @@ class Runs:
         backends: names of the sinks that get each run.
         sink_options: the options of those sinks, by name.
         sync_timeout_s: how long the end of a run waits for its delivery, in seconds.
+        lineage, system, system_interval_s, console: what goes on beside a run, see `Tracker`.
         root: directory of all projects.
     """
 
@@ -65,6 +65,10 @@ class Runs:
         writer: WriterOptions | None = None,
         sink_options: Mapping[str, Mapping[str, object]] | None = None,
         sync_timeout_s: float = 30.0,
+        lineage: bool | None = None,
+        system: bool | None = None,
+        system_interval_s: float = 15.0,
+        console: bool = False,
     ) -> None:
         self.config = config or TrackingConfig()
         self.backends = tuple(backends)
@@ -74,6 +78,8 @@ class Runs:
         self.strict, self.resume = strict, resume
         self.sink_options = dict(sink_options or {})
         self.sync_timeout_s = sync_timeout_s
+        self.lineage = self.settings.lineage if lineage is None else lineage
+        self.system, self.system_interval_s, self.console = system, system_interval_s, console
         self._options = writer or WriterOptions()
         if durability is not None:
             self._options = msgspec.structs.replace(self._options, durability=durability)
@@ -131,12 +137,16 @@ class Runs:
         resume = self.resume if resume is None else resume
         placed = self._place(run_id, name, resume=resume)
         recorder = self._recorder(placed.path)
+        known: dict[str, dict[str, object]] = {}
         if placed.is_new:
             self._log_start(recorder, name, self.run_id)
         else:
-            finishing.recover_and_learn(recorder)
+            known = finishing.recover_and_learn(recorder)
             recorder.add(ev.RunResumed(reason="resumed" if resume else "joined"))
+            if resume:
+                self._log_command(recorder, known)
         self._push(recorder)
+        self._begin_beside(recorder, known)
         if self.rank == 0:
             self._deliver_live(recorder)
         if self.config.log_code:
@@ -187,11 +197,34 @@ class Runs:
                 notes=self.config.notes,
             )
         )
-        recorder.add(
-            ev.Context(
-                kind="command",
-                data={"argv": [text(a) for a in sys.argv], "python": sys.version.split()[0]},
-            )
+        self._log_command(recorder, {})
+
+    def _log_command(self, recorder: RunRecorder, known: Mapping[str, object]) -> None:
+        """Log what this process runs, if the log does not say so already."""
+        from eventlog.lineage.origin import origin_of_process
+
+        data = origin_of_process().context()
+        if known.get("command") != data:
+            recorder.add(ev.Context(kind="command", data=data))
+
+    def _begin_beside(self, recorder: RunRecorder, known: Mapping[str, Mapping[str, object]]) -> None:
+        """Begin to capture the lineage of the run, and whatever else goes on beside it."""
+        from eventlog.lineage.running import Options, begin, taken_by
+
+        is_around = known and recorder.run_id == self.settings.run_id
+        recorder.running = begin(
+            recorder,
+            Options(
+                lineage=self.lineage,
+                diff=self.config.log_code,
+                system=self.system,
+                system_interval_s=self.system_interval_s,
+                console=self.console,
+                rank=self.rank,
+                root=self.root,
+                known=known,
+                skip=taken_by(self.settings.lineage_python) if is_around else frozenset(),
+            ),
         )
 
     def _handle(self, run_id: str) -> RunHandle:
@@ -249,6 +282,8 @@ class Runs:
                 return
 
     def _end(self, status: str, error: ev.ErrorInfo | None) -> None:
+        # First, for it may take a moment: what ends the process meanwhile still finds the run open.
+        self._stack[-1].end_running()
         recorder = self._stack.pop()
         self._choose_fast_way()
         lifecycle.forget(recorder)

@@ -39,6 +39,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             "FORCE_COLOR",
         }:
             monkeypatch.delenv(name)
+    monkeypatch.setenv("EVLOG_LINEAGE", "0")  # as for all tests, see `tests.conftest`
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TZ", "UTC")
 

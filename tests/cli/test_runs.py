@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from eventlog import events as ev
 from eventlog.cli.find import resolve_run
 from eventlog.cli.render import duration, local_time, plain, printable, size
 from eventlog.errors import AmbiguousRunError, RunNotFoundError
@@ -205,3 +206,44 @@ def test_plain_is_json_for_everything() -> None:
     value = {1: [b"\x01", datetime(2026, 1, 2, tzinfo=UTC), -math.inf, (None, True)]}
 
     assert plain(value) == {"1": ["01", "2026-01-02T00:00:00+00:00", "-Infinity", [None, True]]}
+
+
+def test_show_tells_evaluations_datasets_and_checkpoints(evlog: Evlog, root: Path) -> None:
+    """What a run was measured on, and where its states lie; long lists of packages are counted."""
+    tracker = Tracker(("local",), TrackingConfig(project="p"), output_dir=root)
+    with tracker.start_run("a"):
+        tracker.log_event(ev.Evaluation(benchmark="gsm8k", step=3, metrics={"accuracy": 0.75, "odd": "NaN"}))
+        tracker.log_event(ev.Dataset(name="digits", version="v1", split="test", rows=450))
+        tracker.log_checkpoint("weights.pt", step=3)
+        packages = {f"package{i}": "1.0" for i in range(50)}
+        tracker.log_event(ev.Context(kind="environment", data={"packages": packages, "host": "here"}))
+
+    shown = evlog("show", "a", "--dir", str(root)).out
+    found = json.loads(evlog("show", "a", "--json", "--dir", str(root)).out)
+
+    for word in ("gsm8k", "0.75", "digits", "450", "weights.pt", "50 (--json shows them)"):
+        assert word in shown
+    assert "package7" not in shown
+    assert found["evaluations"][0]["metrics"] == {"accuracy": 0.75, "odd": "NaN"}
+    assert found["context"]["environment"]["packages"] == packages
+
+
+def test_list_shows_params_and_results_that_are_asked_for(evlog: Evlog, root: Path) -> None:
+    """A column each; empty where a run has none; only runs of the experiment."""
+    for name, experiment, loss in (("a", "x", 0.5), ("b", "x", None), ("c", "y", 0.1)):
+        config = TrackingConfig(project="p", experiment_name=experiment)
+        tracker = Tracker(("local",), config, output_dir=root)
+        with tracker.start_run(name):
+            tracker.log_params({"net": {"depth": 3}})
+            tracker.log_metrics({} if loss is None else {"loss": loss})
+
+    words = ["--experiment", "x", "--param", "net.depth", "--metric", "loss", "--dir", str(root)]
+    found = json.loads(evlog("list", *words, "--json").out)
+    lines = evlog("list", *words).out.splitlines()
+
+    assert [(run["run_id"], run["net.depth"], run["loss"]) for run in found] == [
+        ("b", 3, None),
+        ("a", 3, 0.5),
+    ]
+    assert "net.depth  loss" in lines[0]
+    assert lines[2].split()[-2:] == ["3", "0.5"]

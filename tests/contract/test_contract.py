@@ -12,8 +12,10 @@ import pytest
 from eventlog.sink import Entry, Point, RunInfo, Sink
 from eventlog.testing import FaultySink, MemorySink, MemoryStore, SinkContract
 from sinks.console import ConsoleSink
+from sinks.csv import CSVSink
 from sinks.local import LocalSink
 from sinks.mirror import MirrorSink
+from sinks.sqlite import SQLiteSink
 from tests.sinks.s3_server import Bucket
 
 
@@ -45,6 +47,29 @@ class TestConsole(SinkContract):
 class TestLocal(SinkContract):
     def make_sink(self) -> Sink:
         return LocalSink()
+
+
+class TestCSV(SinkContract):
+    @pytest.fixture(autouse=True)
+    def destination(self, tmp_path: Path) -> None:
+        self.to = tmp_path / "tables"
+
+    def make_sink(self) -> Sink:
+        return CSVSink(to=self.to)
+
+
+class TestCSVBesideTheRuns(SinkContract):
+    def make_sink(self) -> Sink:
+        return CSVSink()
+
+
+class TestSQLite(SinkContract):
+    @pytest.fixture(autouse=True)
+    def destination(self, tmp_path: Path) -> None:
+        self.path = tmp_path / "databases" / "experiments.db"
+
+    def make_sink(self) -> Sink:
+        return SQLiteSink(path=self.path)
 
 
 class TestMirrorInADirectory(SinkContract):

@@ -14,8 +14,19 @@ import duckdb
 import msgspec
 
 from eventlog.errors import BadValueError
-from eventlog.events import AnyEvent, Event, Metrics, RingInfo, SegmentOpened, UnknownEvent, type_name
+from eventlog.events import (
+    AnyEvent,
+    Context,
+    Event,
+    Metrics,
+    RingInfo,
+    SegmentOpened,
+    System,
+    UnknownEvent,
+    type_name,
+)
 from eventlog.projections import RunFold
+from eventlog.query.gather import FOLDED
 from eventlog.query.refresh import Refreshed, refresh
 from eventlog.query.views import definitions
 from eventlog.replay import alive_writers, open_run
@@ -34,7 +45,7 @@ Tables = dict[str, list[Row]]
 COLUMNS = {
     "runs": "project, run_id, name, experiment, status, epoch_us(started_at), epoch_us(ended_at), "
     "duration_s, parent_run_id, tags, note, params, summary, error_type, error_message, exit_code, "
-    "events, dropped, damage, host, git_commit, path",
+    "events, dropped, damage, host, git_commit, path, devices, energy_kwh",
     "metrics": "project, run_id, key, step, epoch_us(ts), value, writer, rank, seq",
     "params": "project, run_id, key, value",
     "tags": "project, run_id, tag, value",
@@ -118,10 +129,12 @@ def _fold_run(project: str, run_id: str, path: Path) -> dict[str, list[Row]]:
     points: dict[str, list[tuple[float, int | None]]] = {}
     found: dict[str, list[Row]] = {table: [] for table in COLUMNS}
     last_ts = None
+    usage = _UsageModel()
     for part in reader.slices():
         for event, raw in _with_lines(part):
             event = _whole(path, reader, part, event)
             last_ts = event.ts if last_ts is None else max(last_ts, event.ts)
+            usage.take(part.writer, part.rank, event)
             who = (part.writer, part.rank, event.seq)
             found["events"].append((*who, event.ts, type_name(event), raw.decode(errors="replace")))
             if not isinstance(event, Metrics):
@@ -146,7 +159,7 @@ def _fold_run(project: str, run_id: str, path: Path) -> dict[str, list[Row]]:
             *(view.parent_run_id, view.tags, "\n".join(view.notes) or None, view.params, view.summary),
             *(view.error and view.error.type, view.error and view.error.message),
             *(view.exit_code, view.events, sum(view.dropped.values()), len(findings)),
-            *(_text(host), _text(git.get("commit")), str(path)),
+            *(_text(host), _text(git.get("commit")), str(path), usage.hours(), usage.energy()),
         )
     )
     found["params"] = [(key, _text(value)) for key, value in view.flat_params.items()]
@@ -161,6 +174,43 @@ def _fold_run(project: str, run_id: str, path: Path) -> dict[str, list[Row]]:
         for f in findings
     ]
     return found
+
+
+class _UsageModel:
+    """What a run has used, reckoned for each device microsecond by microsecond."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, int] = {}
+        self._last: dict[str, int] = {}
+        self._said: dict[str, dict[str, Any]] = {}
+        self._of_rank: dict[int, dict[str, Any]] = {}
+        self._energy: dict[str, float] = {}
+
+    def take(self, writer: str, rank: int, event: AnyEvent) -> None:
+        self._last[writer] = max(event.ts, self._last.get(writer, event.ts))
+        if type_name(event) in FOLDED and writer not in self._first:
+            self._first[writer] = self._last[writer]
+            if rank in self._of_rank:
+                self._said[writer] = self._of_rank[rank]
+        if isinstance(event, Context) and event.kind == "hardware":
+            self._said[writer] = self._of_rank[rank] = event.data
+        if isinstance(event, System) and isinstance(event.data.get("energy_kwh"), float):
+            self._energy[writer] = float(event.data["energy_kwh"])
+
+    def hours(self) -> dict[str, float] | None:
+        """Return the hours of each device; tests say hardware in whole lists, and name each device."""
+        held: dict[tuple[str, int, str], set[int]] = {}
+        for writer, data in self._said.items():
+            moments = set(range(self._first[writer], self._last[writer]))
+            for number, gpu in enumerate(data["gpus"] or [{"name": "host"}]):
+                held.setdefault((data["host"], number, gpu["name"]), set()).update(moments)
+        hours: dict[str, float] = {}
+        for (_, _, name), moments in sorted(held.items()):
+            hours[name] = hours.get(name, 0.0) + len(moments) / 3.6e9
+        return hours or None
+
+    def energy(self) -> float | None:
+        return math.fsum(self._energy.values()) if self._energy else None
 
 
 def _with_lines(part: Slice) -> Iterator[tuple[AnyEvent, bytes]]:
@@ -229,6 +279,7 @@ def _clean(table: str, row: Row) -> Row:
     if table == "runs":
         cells[11], cells[12] = _said(cells[11]), _said(cells[12])
         cells[7] = None if cells[7] is None else round(cells[7], 6)
+        cells[22] = cells[22] and {name: round(hours * 3.6e9) for name, hours in sorted(cells[22].items())}
     if table == "events":
         cells[7] = _event(cells[7], str(cells[6]))
     if table == "summaries" and isinstance(cells[6], float) and math.isfinite(cells[6]):

@@ -28,6 +28,7 @@ from eventlog.events import (
     RunResumed,
     RunStarted,
     Summary,
+    System,
     Tags,
 )
 from eventlog.query import merge, refresh, scan
@@ -92,6 +93,18 @@ OTHERS = st.one_of(
         kind=st.sampled_from(["git", "environment", "command"]),
         data=st.dictionaries(st.sampled_from(["host", "commit", "x"]), JSON),
     ),
+    st.builds(
+        Context,
+        kind=st.just("hardware"),
+        data=st.sampled_from(
+            [
+                {"host": "a", "gpus": []},
+                {"host": "b", "gpus": [{"name": "x"}, {"name": "x"}]},
+                {"host": "c", "gpus": [{"name": "y"}]},
+            ]
+        ),
+    ),
+    st.builds(System, data=st.sampled_from([{"energy_kwh": 0.5}, {"energy_kwh": 2.0}, {"cpu/percent": 3}])),
     st.builds(Dropped, counts=st.just({"metrics": 3}), reason=TEXTS, first_ts=st.just(1), last_ts=st.just(2)),
     st.builds(_Odd, what=JSON),
     st.just(Metrics()),

@@ -1,0 +1,159 @@
+"""What lineage, system metrics and console capture cost a job: ``python -m benchmarks.lineage [--quick]``.
+
+Every figure comes from processes of their own, the variants in turn, so that a busy machine is busy for all
+of them. Figures of time are medians; where a loop is compared, each round is compared with its own "nothing".
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks import report
+
+Figures = dict[str, float]
+VARIANTS: dict[str, dict[str, object]] = {
+    "nothing": {"lineage": False, "system": False},
+    "lineage": {"lineage": True, "system": False},
+    "all": {"lineage": True, "system": True, "system_interval_s": 1.0, "console": True},
+}
+TITLES = {"nothing": "nothing", "lineage": "lineage", "all": "lineage, system metrics every second, console"}
+START = """
+import json, resource, sys, time
+from eventlog import create_tracker
+options = json.loads(sys.argv[2])
+tracker = create_tracker("local", output_dir=sys.argv[1], **options)
+wall, thread, process = time.perf_counter(), time.thread_time(), time.process_time()
+tracker.start_run()
+tracker.log_metrics({"loss": 0.5}, step=0)
+figures = {"first_call_ms": time.perf_counter() - wall, "thread_ms": time.thread_time() - thread}
+time.sleep(1.0)
+figures["process_ms"] = time.process_time() - process
+ending = time.perf_counter()
+tracker.end_run()
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+figures["child_ms"] = used.ru_utime + used.ru_stime
+print(json.dumps({name: 1000 * value for name, value in figures.items()}))
+"""
+LOOP = """
+import json, sys, time
+import numpy as np
+from eventlog import create_tracker
+options, steps, products = json.loads(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+rng = np.random.default_rng(0)
+left, right = rng.random((256, 256)), rng.random((256, 256))
+tracker = create_tracker("local", output_dir=sys.argv[1], **options)
+tracker.start_run()
+begin = time.perf_counter()
+for step in range(steps):
+    for _ in range(products):
+        left @ right
+    tracker.log_metrics({"loss": 0.5, "accuracy": 0.5}, step)
+    if step % 100 == 0:
+        print(f"step {step} of {steps}", file=sys.stderr)
+total = time.perf_counter() - begin
+tracker.end_run()
+print(json.dumps({"loop_ms": 1000 * total, "step_ms": 1000 * total / steps}))
+"""
+CALIBRATE = """
+import time
+import numpy as np
+rng = np.random.default_rng(0)
+left, right = rng.random((256, 256)), rng.random((256, 256))
+times = []
+for _ in range(50):
+    begin = time.perf_counter()
+    left @ right
+    times.append(time.perf_counter() - begin)
+print(max(1, round(0.005 / sorted(times)[25])))
+"""
+EMPTY = """
+import json, sys
+from eventlog import create_tracker
+with create_tracker("local", output_dir=sys.argv[1], **json.loads(sys.argv[2])) as tracker:
+    tracker.log_metrics({"loss": 0.5}, step=0)
+"""
+
+
+class Bench:
+    """Runs scripts below *directory*, all with kept bytecode and one thread for the mathematics."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory, self._number = directory, 0
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("EVLOG_")}
+        kept.pop("PYTHONDONTWRITEBYTECODE", None)
+        one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        self._environment = {**kept, **one, "PYTHONPYCACHEPREFIX": str(directory / "bytecode")}
+
+    def run(self, script: str, variant: str, *words: str) -> str:
+        """Return what *script* prints, run from the directory that we are in."""
+        self._number += 1
+        words = (str(self._directory / str(self._number)), json.dumps(VARIANTS[variant]), *words)
+        command = [sys.executable, "-c", script, *words]
+        done = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=True)
+        return done.stdout
+
+    def figures(self, script: str, variant: str, *words: str) -> Figures:
+        """Return what *script* prints as figures."""
+        return {name: float(value) for name, value in json.loads(self.run(script, variant, *words)).items()}
+
+
+def measure(bench: Bench, rounds: int, steps: int) -> dict[str, list[Figures]]:
+    """Return the figures of each variant, one entry a round."""
+    found: dict[str, list[Figures]] = {name: [] for name in VARIANTS}
+    products = bench.run(CALIBRATE, "nothing").strip()
+    for number in range(rounds + 1):
+        print(f"round {number} of {rounds}", file=sys.stderr, flush=True)
+        for variant in VARIANTS:
+            figures = bench.figures(START, variant)
+            begin = time.perf_counter()
+            bench.run(EMPTY, variant)
+            figures["empty_ms"] = 1000 * (time.perf_counter() - begin)
+            figures |= bench.figures(LOOP, variant, str(steps), products)
+            if number:  # the first round compiles and warms up
+                found[variant].append(figures)
+    return found
+
+
+def table(found: dict[str, list[Figures]]) -> str:
+    """Return medians as a Markdown table."""
+    columns = {
+        "first_call_ms": ("start until the first call returned, ms", 1),
+        "thread_ms": ("CPU of that thread, ms", 1),
+        "process_ms": ("CPU of the job in the first second, ms", 1),
+        "child_ms": ("CPU of its children, ms", 0),
+        "empty_ms": ("an empty run in all, ms", 0),
+        "step_ms": ("a step, ms", 3),
+    }
+    rows = []
+    for variant, rounds in found.items():
+        middle = report.medians(rounds)
+        cells = [report.number(middle[name], digits) for name, (_, digits) in columns.items()]
+        shares = [
+            100 * (one["loop_ms"] / base["loop_ms"] - 1)
+            for one, base in zip(rounds, found["nothing"], strict=True)
+        ]
+        rows.append([TITLES[variant], *cells, f"{statistics.median(shares):+.2f}"])
+    return report.table(["", *(title for title, _ in columns.values()), "loop, %"], rows)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.lineage", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a smoke run: one round of a short loop")
+    options = parser.parse_args()
+    about = report.environment()
+    with tempfile.TemporaryDirectory(prefix="evlog-bench-") as name:
+        found = measure(Bench(Path(name)), 1 if options.quick else 9, 50 if options.quick else 1000)
+    print(f"{report.describe(about)}\n\n{table(found)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Interfaces of other trackers, over the same log."""

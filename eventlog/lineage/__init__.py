@@ -1,0 +1,1 @@
+"""Where a run comes from: captured without being asked, audited, and taken to reproduce it."""

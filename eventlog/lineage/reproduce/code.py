@@ -1,0 +1,186 @@
+"""The code of a run: where its commit is, and a worktree with the uncommitted changes on top."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+import msgspec
+
+from eventlog.analysis.facts import RunFacts
+from eventlog.lineage.reproduce.errors import ReproductionError
+from eventlog.lineage.reproduce.recorded import Recorded
+
+DIFF = "code/uncommitted.diff"
+
+
+class CodePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the code comes from.
+
+    Attributes:
+        commit: full name of the commit; None if the run was not in a repository.
+        root: where the repository was when the run was logged.
+        repository: where the commit is taken from now: a directory, or an address to clone.
+        diff: file with the uncommitted changes; None if there were none or they are not kept.
+        in_place: no worktree: the command runs where it ran then, with the code as it is now.
+    """
+
+    commit: str | None
+    root: str | None
+    repository: str | None
+    is_clone: bool = False
+    diff: str | None = None
+    diff_sha256: str | None = None
+    in_place: bool = False
+
+
+def plan_code(recorded: Recorded, *, repository: Path | None, in_place: bool) -> CodePlan:
+    """Return where the code of a run can be had now; nothing is changed."""
+    git = recorded.context("git")
+    commit, root, remote = (_text(git.get(key)) for key in ("commit", "root", "remote"))
+    if commit is None or in_place:
+        return CodePlan(commit=commit, root=root, repository=None, in_place=in_place)
+    candidates = [repository] if repository else [Path(root)] if root else []
+    found = next((path for path in candidates if has_commit(path, commit)), None)
+    diff, diff_sha256 = kept_diff(recorded.facts)
+    return CodePlan(
+        commit=commit,
+        root=root,
+        repository=str(found.absolute()) if found else None if repository else remote,
+        is_clone=found is None and repository is None and remote is not None,
+        diff=None if diff is None else str(diff),
+        diff_sha256=diff_sha256,
+    )
+
+
+def kept_diff(facts: RunFacts) -> tuple[Path | None, str | None]:
+    """Return the artifact with the uncommitted changes and the hash that it must have."""
+    git = facts.view.context.get("git", {})
+    name = _text(git.get("diff")) or DIFF
+    wanted = _text(git.get("diff_sha256"))
+    for artifact in reversed(facts.view.artifacts):
+        if artifact.name != name or (wanted and artifact.sha256 != wanted) or artifact.stored != "copy":
+            continue
+        path = facts.path / PurePosixPath(artifact.path)
+        if path.resolve().is_relative_to(facts.path.resolve()):  # logs may come from anybody
+            return path, wanted or artifact.sha256
+    return None, wanted
+
+
+def has_commit(repository: Path, commit: str) -> bool:
+    """Tell whether the directory *repository* is one of git that has *commit*."""
+    return repository.is_dir() and _try_git(repository, "cat-file", "-e", f"{commit}^{{commit}}")
+
+
+def has_file(repository: Path, commit: str, relative: str) -> bool:
+    """Tell whether *commit* has a file or directory of this name."""
+    return _try_git(repository, "cat-file", "-e", f"{commit}:{relative}")
+
+
+def check_out(plan: CodePlan, target: Path, *, clone_to: Path) -> None:
+    """Make a worktree at *target* with the commit and the uncommitted changes.
+
+    Args:
+        clone_to: where a repository is cloned to if it is not on this machine.
+
+    Raises:
+        ReproductionError: git says no, or the changes are not what was logged.
+    """
+    assert plan.commit is not None
+    if plan.repository is None:
+        raise ReproductionError(
+            "code", f"no repository has the commit {plan.commit}", "Name one that has it with --repo PATH."
+        )
+    repository = Path(plan.repository)
+    if plan.is_clone:
+        repository = clone_to
+        git(None, "clone", "--no-checkout", "--quiet", "--", plan.repository, str(clone_to))
+    git(repository, "worktree", "add", "--force", "--detach", str(target), plan.commit)
+    if (target / ".gitmodules").is_file():
+        git(target, "submodule", "update", "--init", "--recursive")
+    if plan.diff is not None:
+        _apply(target, Path(plan.diff), plan.diff_sha256)
+
+
+def remove_worktree(plan: CodePlan, target: Path) -> None:
+    """Remove the worktree at *target*; what git knows of it goes too."""
+    if plan.repository is not None and not plan.is_clone:
+        _try_git(Path(plan.repository), "worktree", "remove", "--force", str(target))
+
+
+def _apply(tree: Path, diff: Path, sha256: str | None) -> None:
+    try:
+        data = diff.read_bytes()
+    except OSError as error:
+        raise ReproductionError("diff", f"{diff} cannot be read: {error}") from error
+    if sha256 and hashlib.sha256(data).hexdigest() != sha256:
+        raise ReproductionError("diff", f"{diff} is not what was logged: its SHA-256 has changed")
+    if data:
+        git(tree, "apply", "--whitespace=nowarn", str(diff.absolute()))
+
+
+def git(directory: Path | None, *words: str) -> str:
+    """Return what git prints.
+
+    Raises:
+        ReproductionError: it is not there, or fails.
+    """
+    # Hooks of a repository are for people who work in it; they could change what is checked out.
+    command = [
+        "git",
+        *(["-C", str(directory)] if directory else []),
+        "-c",
+        "core.hooksPath=/dev/null",
+        *words,
+    ]
+    return run_step(f"git {words[0]}", command, environment=_without_git(os.environ))
+
+
+def run_step(step: str, command: Sequence[str], *, environment: Mapping[str, str] | None = None) -> str:
+    """Return what *command* prints.
+
+    Raises:
+        ReproductionError: it cannot be started, or fails; with the end of what it said.
+    """
+    try:
+        done = subprocess.run(
+            command,
+            env=None if environment is None else dict(environment),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+    except OSError as error:
+        raise ReproductionError(step, f"{command[0]} cannot be started: {error}") from error
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-8:]
+        raise ReproductionError(step, "\n  ".join(said) or f"exit code {done.returncode}")
+    return done.stdout
+
+
+def _try_git(directory: Path, *words: str) -> bool:
+    if shutil.which("git") is None:
+        raise ReproductionError("git", "it is not installed", "Install it, or put it on the PATH.")
+    try:
+        git(directory, *words)
+    except ReproductionError:
+        return False
+    return True
+
+
+def _without_git(environment: Mapping[str, str]) -> dict[str, str]:
+    """Leave out what would lead git into another repository, as inside of a hook."""
+    mine = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
+    return {name: value for name, value in environment.items() if name not in mine} | {
+        "GIT_TERMINAL_PROMPT": "0"
+    }
+
+
+def _text(value: object) -> str | None:
+    return str(value) if value else None

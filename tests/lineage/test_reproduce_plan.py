@@ -1,0 +1,153 @@
+"""`evlog reproduce`: what is not known is said, and nothing is run on a guess."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from eventlog.lineage.reproduce import make_plan, read_recorded
+from eventlog.lineage.reproduce.command import argv_for, plan_command, variables_of
+from tests.cli.conftest import Evlog, clean_environment, evlog
+from tests.lineage.repositories import Repo, git, log_by_hand, repo
+
+__all__ = ["clean_environment", "evlog", "repo"]  # fixtures
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "experiments"
+
+
+@pytest.mark.parametrize(
+    ("contexts", "said"),
+    [
+        ({"command": {"argv": ["-c"], "python": "3.11.1"}}, "not what it ran"),
+        ({"command": {"argv": [""], "orig_argv": ["python"], "cwd": "/x"}}, "interactive session"),
+        ({"command": {"orig_argv": ["python", "-"], "cwd": "/x"}}, "standard input"),
+        ({"command": {"orig_argv": ["python", "-m", "ipykernel_launcher", "-f", "x"]}}, "notebook"),
+        ({"git": {"commit": "0" * 40, "root": "/nowhere"}}, "/nowhere does not have"),
+        ({"git": {"commit": "0" * 40}}, "name a repository with --repo"),
+        ({"git": {"commit": None}}, "in no repository"),
+        ({"git": {"commit": "0" * 40, "is_dirty": True}}, "uncommitted changes that are not kept"),
+        ({"git": {"commit": "0" * 40, "diff_is_complete": False}}, "too large: cut"),
+        ({"git": {"commit": "0" * 40, "untracked": ["a\x1b"], "untracked_count": 7}}, "did not know 7 files"),
+        ({"environment": {"python": "2.7.1", "packages": {"nothing": "1"}}}, "python 2.7.1 was"),
+        ({}, "the packages are not recorded"),
+    ],
+)
+def test_what_is_not_known_is_said(
+    evlog: Evlog, root: Path, contexts: dict[str, dict[str, object]], said: str
+) -> None:
+    """A plan is made of any run, and names what would have to be guessed."""
+    log_by_hand(root, **contexts)
+
+    plan = evlog("reproduce", "job", "--environment", "current")
+
+    assert plan.code == 0
+    assert said in plan.out
+    assert "\x1b" not in plan.out
+
+
+def test_nothing_is_run_on_a_guess(evlog: Evlog, root: Path) -> None:
+    """Without command and commit --execute refuses, also under --force, and leaves nothing behind."""
+    log_by_hand(root)
+
+    refused = evlog("reproduce", "job", "--execute", "--force", "--environment", "current")
+
+    assert refused.code == 1
+    assert "no command is recorded" in refused.err
+    assert "in no repository" in refused.err
+    assert [path.name for path in (root / "demo").iterdir()] == ["job"]
+
+
+def test_uncommitted_changes_that_are_not_kept_need_force(evlog: Evlog, repo: Repo) -> None:
+    """What stops a repetition can be overruled where it only makes the result doubtful."""
+    git_context = {"commit": git(repo.path, "rev-parse", "HEAD"), "root": str(repo.path), "is_dirty": True}
+    command = {"orig_argv": ["python", "train.py"], "cwd": str(repo.path), "python": "3.11.9"}
+    log_by_hand(repo.root, git=git_context, command=command)
+
+    plan = make_plan(read_recorded(repo.run("job")), repo.root, environment="current")
+    refused = evlog("reproduce", "job", "--execute", "--environment", "current")
+
+    assert not plan.is_ready
+    assert [problem.about for problem in plan.problems if problem.blocks] == ["diff"]
+    assert not any(problem.is_final for problem in plan.problems)
+    assert "--force" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ({"orig_argv": ["/v/bin/python", "-m", "x"], "argv": ["/r/x.py"], "cwd": "/r"}, ["PY", "-m", "x"]),
+        ({"argv": ["python3.11", "/r/train.py"], "cwd": "/r"}, ["PY", "/new/train.py"]),
+        ({"argv": ["bash", "go.sh", "--out=/r/out"], "cwd": "/r"}, ["bash", "go.sh", "--out=/new/out"]),
+        ({"argv": ["train.py", "--lr", "1"], "python": "3.11.9"}, ["PY", "train.py", "--lr", "1"]),
+        ({"argv": ["/rest/tool", "/r"], "cwd": "/r"}, ["/rest/tool", "/new"]),
+    ],
+)
+def test_command_is_given_again_in_its_new_place(
+    root: Path, command: dict[str, object], words: list[str]
+) -> None:
+    """Each way in which a command was ever recorded is understood; paths of the old code become new ones."""
+    recorded = read_recorded(log_by_hand(root, command=command))
+
+    plan, _ = plan_command(recorded)
+
+    assert plan is not None
+    assert argv_for(plan, "PY", {"/r": "/new"}) == words
+
+
+def test_command_of_what_began_the_run_counts(root: Path) -> None:
+    """A process that took part in the run of `evlog run` tells its own command later."""
+    recorded = read_recorded(log_by_hand(root, command={"argv": ["bash", "train.sh"], "cwd": "/r"}))
+
+    assert recorded.command["argv"] == ["bash", "train.sh"]
+
+
+def test_variables_of_one_start_are_not_given_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ranks, jobs and search paths of then would mislead the command of now."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    variables = {
+        "PYTHONHASHSEED": "0",
+        "PYTHONPATH": "/r/src:/other",
+        "RANK": "3",
+        "LOCAL_RANK": "3",
+        "SLURM_JOB_ID": "7",
+        "EVLOG_DIR": "/x",
+        "VIRTUAL_ENV": "/v",
+        "CUDA_VISIBLE_DEVICES": "0",
+        "TORCH_LOGS": "x" * 10 + "…",
+    }
+    run = log_by_hand(root, command={"argv": ["x", "y"]}, environment={"variables": variables})
+
+    plan, _ = plan_command(read_recorded(run))
+
+    assert plan is not None
+    assert variables_of(plan, {"/r": "/new"}) == {"PYTHONHASHSEED": "0", "PYTHONPATH": "/new/src:/other"}
+
+
+def test_what_is_missing_lists_holes_and_nothing_else(evlog: Evlog, repo: Repo) -> None:
+    """Of a run whose lineage was captured little is missing."""
+    repo.python("train.py")
+
+    done = evlog("reproduce", "job", "--what-is-missing", "--json")
+
+    assert {gap["field"] for gap in json.loads(done.out)["gaps"]} <= {"data.name", "env.cuda"}
+    assert done.code == 1
+
+
+def test_a_plan_changes_nothing(evlog: Evlog, repo: Repo) -> None:
+    """Without --execute there is a plan for people, and as JSON for programs."""
+    commit = git(repo.path, "rev-parse", "HEAD")
+    repo.python("train.py")
+
+    done = evlog("reproduce", "job", "--output", "plan.json")
+
+    plan = json.loads((repo.path / "plan.json").read_text())
+    assert done.code == 0
+    assert f"worktree add --detach CODE {commit}" in done.out
+    assert (plan["code"]["commit"], plan["new_run_id"], plan["is_ready"]) == (commit, "job-repro-1", True)
+    assert sorted(os.listdir(repo.root / "demo")) == ["job"]  # noqa: PTH208 - names, not paths
