@@ -34,6 +34,7 @@ def is_timing(name: str, patterns: Sequence[str] = ()) -> bool:
     without regard to case.
     """
     words = _WORDS.findall(_CAMEL.sub("_", name).lower())
-    if not _TIMES.isdisjoint(words) or (len(words) > 1 and words[-1] == "s") or words[:1] == ["system"]:
+    is_rate = len(words) > 1 and (words[-1] == "s" or words[-2:] == ["per", "second"])
+    if is_rate or not _TIMES.isdisjoint(words) or words[:1] == ["system"]:
         return True
     return any(fnmatchcase(name.lower(), pattern.lower()) for pattern in patterns)

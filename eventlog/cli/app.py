@@ -174,6 +174,7 @@ app.command(
         "evlog log nightly accuracy=0.93 --step 12",
         "evlog log nightly --params lr=0.001 optimizer=adam",
         "my-trainer | evlog log nightly -",
+        "evlog log nightly --tag owner=ada --note '1e-3 diverged after epoch 8'",
         "evlog log nightly --end failed",
     ),
 )(record.log)
@@ -185,5 +186,17 @@ app.command(
         "evlog run --name resnet --tag gpu --track local -- bash train.sh",
     ),
 )(launch.run)
-for _module in (leaderboard, compare, significance, plot, report, export, audit, reproduce, evaluate, sweep, imports):
+for _module in (
+    leaderboard,
+    compare,
+    significance,
+    plot,
+    report,
+    export,
+    audit,
+    reproduce,
+    evaluate,
+    sweep,
+    imports,
+):
     _module.add_to(app)

@@ -14,12 +14,13 @@ from typing import IO, TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from eventlog import events as ev
 from eventlog.cli import render
 from eventlog.cli.find import complete_run
 from eventlog.cli.options import DEFAULT_ROOT, Root
 from eventlog.errors import BadValueError
 from eventlog.storage.layout import RunPath, is_run
-from eventlog.values import metric_number, step_number
+from eventlog.values import metric_number, step_number, text
 
 if TYPE_CHECKING:
     from eventlog.tracker.recording import RunRecorder
@@ -52,6 +53,10 @@ def log(
         typer.Option(metavar="N", min=-_INT64, max=_INT64 - 1, help="Step of what has no step of its own."),
     ] = None,
     params: Annotated[bool, typer.Option("--params", help="They are params, not metrics.")] = False,
+    tag: Annotated[
+        list[str] | None, typer.Option(metavar="NAME[=VALUE]", help="Set this label; repeatable.")
+    ] = None,
+    note: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="Add this note; repeatable.")] = None,
     end: Annotated[
         End | None, typer.Option(metavar="finished|failed|killed", help="End the run so, and make its files.")
     ] = None,
@@ -69,24 +74,38 @@ def log(
     exit code is 1. Values that are no numbers go to the run's summary.
 
     Each call is a visit of its own. After it the run shows as finished, or as running with --keep-open,
-    until a visit says --end. A run that another process is writing stays as it is. Inside `evlog run` RUN
+    until a visit says --end. A run that another process is writing stays as it is, and so does one that only
+    gets tags and notes. Inside `evlog run` RUN
     may be left out: it is that run, and ends when that command does.
     """
     if end is not None and keep_open:
         raise typer.BadParameter("--end and --keep-open exclude each other.")
     target, words = _target(words, root, project)
-    if not words and end is None:
-        raise typer.BadParameter("there is nothing to log. Add KEY=VALUE, or '-' to read lines.")
+    said = _said(tag or [], note or [])
+    if not words and not said and end is None:
+        raise typer.BadParameter(
+            "there is nothing to log. Add KEY=VALUE, --tag, --note, or '-' to read lines."
+        )
     parser = _Parser(step, as_params=params)
     entries = parser.lines(sys.stdin.buffer) if words == ["-"] else _checked(parser.words(words))
-    visit = _Visit(target, end=end, keep_open=keep_open)
-    visit.log(entries, as_params=params)
+    visit = _Visit(target, end=end, keep_open=keep_open, is_about=bool(said) and not words)
+    visit.log(entries, said, as_params=params)
     if end is not None and not visit.is_joined:
         from eventlog.tracker.finishing import materialize
 
         materialize(visit.recorder, ("local",), strict=False)
     if visit.problems:
         raise typer.Exit(1)
+
+
+def _said(tags: list[str], notes: list[str]) -> list[ev.Event]:
+    """Return what is said about the run, as events."""
+    named = [word.partition("=") for word in tags]
+    if any(not name for name, _, _ in named):
+        raise typer.BadParameter("a tag has no name. Give NAME or NAME=VALUE.", param_hint="--tag")
+    labels = {text(name): text(value) if sign else None for name, sign, value in named}
+    found: list[ev.Event] = [ev.Tags(data=labels)] if labels else []
+    return found + [ev.Note(text=text(note)) for note in notes]
 
 
 def _target(words: list[str], root: Path, project: str | None) -> tuple[RunPath, list[str]]:
@@ -111,12 +130,15 @@ def _target(words: list[str], root: Path, project: str | None) -> tuple[RunPath,
 class _Visit:
     """One writer's part in a run.
 
+    Args:
+        is_about: there are tags and notes only.
+
     Attributes:
         is_joined: the run is that of an `evlog run` around us, which will end it.
         problems: number of things that were not logged.
     """
 
-    def __init__(self, run: RunPath, *, end: End | None, keep_open: bool) -> None:
+    def __init__(self, run: RunPath, *, end: End | None, keep_open: bool, is_about: bool = False) -> None:
         from eventlog.cli.writing import begin, has_living_writer, open_recorder
         from eventlog.settings import from_environment
         from eventlog.tracker import lifecycle
@@ -124,8 +146,10 @@ class _Visit:
         settings = from_environment()
         is_new = _make(run.path)
         self.is_joined = not is_new and settings.run_id == run.run_id and settings.project == run.project
-        # A run that somebody is writing is theirs to end, unless we were told to end it.
-        takes_part = self.is_joined or (end is None and has_living_writer(run.path))
+        # A run that somebody is writing is theirs to end, unless we were told to end it; and what is only
+        # said about a run does not change how it ended.
+        is_theirs = (is_about and not is_new and not keep_open) or has_living_writer(run.path)
+        takes_part = self.is_joined or (end is None and is_theirs)
         self.problems = 0
         self.recorder: RunRecorder = open_recorder(run, rank=settings.rank)
         self._status = str(end) if end else "running" if keep_open else "finished"
@@ -137,13 +161,15 @@ class _Visit:
         )
         lifecycle.watch(self.recorder)
 
-    def log(self, entries: Iterator[_Entry], *, as_params: bool) -> None:
-        """Log *entries* as they come, then end this part."""
+    def log(self, entries: Iterator[_Entry], said: list[ev.Event], *, as_params: bool) -> None:
+        """Log what is *said* about the run, then *entries* as they come, and end this part."""
         from eventlog.tracker import lifecycle
         from eventlog.tracker.finishing import verdict
 
         error: BaseException | None = None
         try:
+            for event in said:
+                self.recorder.add(event)
             for entry in entries:
                 self._report(entry, entry.problems)
                 self._add(entry, as_params)
@@ -225,10 +251,10 @@ class _Parser:
                 pass  # what cannot be a line of ours is not held in memory
             return _Entry(problems=[f"it has more than {MAX_LINE_BYTES} bytes"])
         try:
-            text = raw.decode().strip()
+            line = raw.decode().strip()
         except UnicodeDecodeError:
             return _Entry(problems=["it is not UTF-8"])
-        return self._json(text) if text.startswith("{") else self.words(text.split())
+        return self._json(line) if line.startswith("{") else self.words(line.split())
 
     def _json(self, text: str) -> _Entry:
         try:

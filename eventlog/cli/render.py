@@ -26,8 +26,10 @@ _STYLES = {
     "delivered": "green",
     "killed": "yellow",
     "torn tail": "yellow",
+    "pass": "green",
+    "warn": "yellow",
 }
-_STATE_COLUMNS = frozenset({"status", "state", "result"})
+_STATE_COLUMNS = frozenset({"status", "state", "result", "level"})
 
 
 # --- text ----------------------------------------------------------------------------------------

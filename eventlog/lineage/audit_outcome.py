@@ -198,19 +198,18 @@ def _tag_lines(facts: RunFacts, rules: AuditRules) -> Iterator[Line]:
     if purpose or _PURPOSE_TAGS & tags.keys():
         yield passed("tags.purpose", ", ".join(purpose) or "it is said")
     else:
-        yield warned(
-            "tags.purpose", "baseline, sweep, ablation, candidate?", "set_tags({'purpose': 'baseline'})"
-        )
+        how = f"evlog log {facts.label} --tag purpose=baseline"
+        yield warned("tags.purpose", "baseline, sweep, ablation, candidate?", how)
     yield _owner_line(facts, tags)
     if _TICKETS & tags.keys() or any(_TICKET.search(f"{k} {v or ''}") for k, v in facts.view.tags.items()):
         yield passed("tags.ticket", "the task is named")
     else:
-        yield warned("tags.ticket", "no ticket or task", "set_tags({'ticket': 'ML-12'})")
+        yield warned("tags.ticket", "no ticket or task", f"evlog log {facts.label} --tag ticket=ML-12")
     for wanted in rules.tags:
         if wanted in facts.view.tags:
             yield passed(f"tags.{wanted}", str(facts.view.tags[wanted] or "it is set"))
         else:
-            yield failed(f"tags.{wanted}", f"no tag {wanted}", f"set_tags({{'{wanted}': …}})")
+            yield failed(f"tags.{wanted}", f"no tag {wanted}", f"evlog log {facts.label} --tag {wanted}=…")
 
 
 def _owner_line(facts: RunFacts, tags: dict[str, str | None]) -> Line:
@@ -223,19 +222,24 @@ def _owner_line(facts: RunFacts, tags: dict[str, str | None]) -> Line:
     user = facts.view.context.get("git", {}).get("user")
     if user:
         return passed("owner", f"{user} (as git says)")
-    return warned("owner", "nobody answers for it", "set_tags({'owner': 'ada'})")
+    return warned("owner", "nobody answers for it", f"evlog log {facts.label} --tag owner=ada")
 
 
 def _note_lines(facts: RunFacts, seen: _Seen) -> Iterator[Line]:
     notes = [note for note in facts.view.notes if note.strip()]
     if not notes:
-        yield warned("note.purpose", "no note", "create_tracker(…, notes='why'), or add_note('why')")
+        yield warned(
+            "note.purpose",
+            "no note",
+            f"create_tracker(…, notes='why'), or evlog log {facts.label} --note why",
+        )
     else:
         yield passed("note.purpose", notes[0].strip().splitlines()[0][:60])
     if seen.note_after_results or any(_OUTCOME.search(note) for note in notes):
         yield passed("note.outcome", notes[-1].strip().splitlines()[0][:60])
     else:
-        yield warned("note.outcome", "no note on what came of it", "add_note('1e-3 diverged after epoch 8')")
+        how = f"evlog log {facts.label} --note '1e-3 diverged after epoch 8'"
+        yield warned("note.outcome", "no note on what came of it", how)
 
 
 def _name_lines(facts: RunFacts) -> Iterator[Line]:

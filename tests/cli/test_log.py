@@ -195,3 +195,23 @@ def test_two_that_make_the_run_at_once_share_it(root: Path) -> None:
     assert [path.name for path in (root / "default").iterdir()] == ["job"]
     assert set(_run(root).metrics) == {f"m{i}" for i in range(6)}
     assert [type(e) for e in events(root / "default" / "job")].count(ev.RunStarted) == 1
+
+
+def test_log_says_something_about_a_run_that_is_over(evlog: Evlog, root: Path) -> None:
+    """Tags and notes are added, and a run that failed stays failed."""
+    evlog("log", "p/a", "loss=1", "--end", "failed", "--dir", str(root))
+
+    done = evlog("log", "p/a", "--tag", "owner=ada", "--tag", "kept", "--note", "diverged", "--dir", str(root))
+
+    seen = view(root / "p" / "a")
+    assert done.code == 0
+    assert (seen.tags, seen.notes, seen.status) == ({"owner": "ada", "kept": None}, ["diverged"], "failed")
+
+
+def test_log_refuses_a_tag_without_a_name(evlog: Evlog, root: Path) -> None:
+    """A mistake costs nothing but a message."""
+    done = evlog("log", "p/a", "--tag", "=x", "--dir", str(root))
+
+    assert done.code == 2
+    assert "no name" in done.err
+    assert not (root / "p" / "a").exists()

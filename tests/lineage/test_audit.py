@@ -296,7 +296,7 @@ def test_all_lines_of_one_run_are_shown_and_problems_of_many(evlog: Command, roo
 
     assert "pass   seed " in one
     assert "pass " not in many.rpartition("\n2 runs:")[0]
-    assert "warn   tags.ticket  no ticket or task  set_tags({'ticket': 'ML-12'})" in many
+    assert "warn   tags.ticket  no ticket or task  evlog log demo/seed=0 --tag ticket=ML-12" in many
     assert "demo: sweep_lr_cnn (2 runs): pass" in many
 
 

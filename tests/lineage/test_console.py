@@ -37,6 +37,13 @@ def tracker_in(root: Path) -> Tracker:
     return Tracker((), output_dir=root, console=True, lineage=False, system=False)
 
 
+def start(tracker: Tracker, name: str) -> Path:
+    """Start a run and return its directory."""
+    tracker.start_run(name)
+    assert tracker.run_dir is not None
+    return tracker.run_dir
+
+
 def test_console_has_what_both_streams_print_and_the_terminal_too(tmp_path: Path) -> None:
     """Text is passed on unchanged, and logged as lines of its stream, before the run's end."""
     code, out, err = run_job(
@@ -75,7 +82,7 @@ def test_console_hears_handlers_that_were_there_before(tmp_path: Path) -> None:
     log.addHandler(handler)
     try:
         with tracker_in(tmp_path) as tracker:
-            run = tracker.start_run("r") and tracker.run_dir
+            run = start(tracker, "r")
             log.warning("epoch %d", 3)
     finally:
         log.removeHandler(handler)
@@ -101,7 +108,7 @@ def test_console_does_not_take_away_what_another_put_over_it(tmp_path: Path) -> 
     heard: list[str] = []
     stream = sys.stdout
     with tracker_in(tmp_path) as tracker:
-        run = tracker.start_run("r") and tracker.run_dir
+        run = start(tracker, "r")
         under = stream.write
 
         def theirs(text: str) -> int:
@@ -122,7 +129,7 @@ def test_console_does_not_take_away_what_another_put_over_it(tmp_path: Path) -> 
 def test_console_keeps_the_last_state_of_a_progress_bar(tmp_path: Path) -> None:
     """What is written over is not kept."""
     with tracker_in(tmp_path) as tracker:
-        run = tracker.start_run("r") and tracker.run_dir
+        run = start(tracker, "r")
         for percent in range(101):
             sys.stderr.write(f"\r{percent} %")
         sys.stderr.write("\n")
@@ -133,7 +140,7 @@ def test_console_keeps_the_last_state_of_a_progress_bar(tmp_path: Path) -> None:
 def test_console_belongs_to_the_innermost_run(tmp_path: Path) -> None:
     """What a nested run prints is its own; the one around it goes on afterwards."""
     with tracker_in(tmp_path) as tracker:
-        outer = tracker.start_run("outer") and tracker.run_dir
+        outer = start(tracker, "outer")
         print("a")
         with tracker.start_run("inner", nested=True):
             inner = tracker.run_dir
@@ -146,7 +153,7 @@ def test_console_belongs_to_the_innermost_run(tmp_path: Path) -> None:
 def test_console_takes_the_output_of_all_threads(tmp_path: Path) -> None:
     """No line is lost or mixed with another."""
     with tracker_in(tmp_path) as tracker:
-        run = tracker.start_run("r") and tracker.run_dir
+        run = start(tracker, "r")
         threads = [
             threading.Thread(target=lambda n=n: [sys.stdout.write(f"{n}-{i}\n") for i in range(500)])
             for n in range(4)
@@ -170,7 +177,7 @@ def test_console_passes_on_what_a_stream_raises(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(sys, "stdout", Closed())
     with tracker_in(tmp_path) as tracker:
-        run = tracker.start_run("r") and tracker.run_dir
+        run = start(tracker, "r")
         with pytest.raises(BrokenPipeError, match="gone"):
             print("last words")
 
@@ -193,7 +200,7 @@ def test_console_goes_on_with_a_stream_that_has_no_room_for_it(
 
     monkeypatch.setattr(sys, "stdout", Fixed())
     with tracker_in(tmp_path) as tracker:
-        run = tracker.start_run("r") and tracker.run_dir
+        run = start(tracker, "r")
         print("unheard")
         print("heard", file=sys.stderr)
 
@@ -279,7 +286,7 @@ def test_console_that_evlog_run_logs_is_not_logged_again(
     """A tracker that takes part in the run of such a command is told so by its environment."""
     monkeypatch.setenv(LOGGED_BY, f"{host_name()}/r")
     with tracker_in(tmp_path) as tracker:
-        run = tracker.start_run("r") and tracker.run_dir
+        run = start(tracker, "r")
         print("logged outside")
         with tracker.start_run("other", nested=True):
             other = tracker.run_dir

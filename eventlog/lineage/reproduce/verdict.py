@@ -10,28 +10,12 @@ from typing import Literal
 
 import msgspec
 
+from eventlog.analysis.timings import is_timing
 from eventlog.errors import BadValueError
 from eventlog.lineage.reproduce.recorded import Point, Recorded
 from eventlog.values import flatten, number_in_memory
 
 Outcome = Literal["identical", "equal", "different", "failed", "nothing"]
-
-TIMINGS = (
-    "*time*",
-    "*duration*",
-    "*elapsed*",
-    "*latency*",
-    "*throughput*",
-    "*per_sec*",
-    "*_per_s",
-    "*/s",
-    "*_seconds",
-    "*_ms",
-    "*fps",
-    "*energy*",
-    "system/*",
-)
-"""Names of what no two runs share."""
 
 
 class Tolerance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -41,13 +25,13 @@ class Tolerance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         rtol: relative to the larger of two values.
         atol: absolute.
         metrics: only these, as patterns; empty for all. Who is named in full is never ignored.
-        ignore: patterns of names that are left out.
+        ignore: patterns of names that are left out, beside times and speeds.
     """
 
     rtol: float = 1e-6
     atol: float = 1e-12
     metrics: list[str] = msgspec.field(default_factory=list)
-    ignore: list[str] = msgspec.field(default_factory=lambda: list(TIMINGS))
+    ignore: list[str] = msgspec.field(default_factory=list)
 
     def __post_init__(self) -> None:
         if not (self.rtol >= 0 and self.atol >= 0):
@@ -57,7 +41,7 @@ class Tolerance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         """Tell whether *key* is compared."""
         if self.metrics and not any(fnmatchcase(key, pattern) for pattern in self.metrics):
             return False
-        return key in self.metrics or not any(fnmatchcase(key.lower(), p.lower()) for p in self.ignore)
+        return key in self.metrics or not is_timing(key, self.ignore)
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
