@@ -1,7 +1,7 @@
 """What lineage, system metrics and console capture cost a job: ``python -m benchmarks.lineage [--quick]``.
 
 Every figure comes from processes of their own, the variants in turn, so that a busy machine is busy for all
-of them. Figures of time are medians; where a loop is compared, each round is compared with its own "nothing".
+of them. Figures are medians; a loop is compared with the one without anything of the same round.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ rng = np.random.default_rng(0)
 left, right = rng.random((256, 256)), rng.random((256, 256))
 tracker = create_tracker("local", output_dir=sys.argv[1], **options)
 tracker.start_run()
-begin = time.perf_counter()
+begin, thread, process = time.perf_counter(), time.thread_time(), time.process_time()
 for step in range(steps):
     for _ in range(products):
         left @ right
@@ -59,8 +59,10 @@ for step in range(steps):
     if step % 100 == 0:
         print(f"step {step} of {steps}", file=sys.stderr)
 total = time.perf_counter() - begin
+thread, process = time.thread_time() - thread, time.process_time() - process
 tracker.end_run()
-print(json.dumps({"loop_ms": 1000 * total, "step_ms": 1000 * total / steps}))
+beside = 100 * (process - thread) / thread
+print(json.dumps({"loop_ms": 1000 * total, "loop_cpu_ms": 1000 * process, "beside_percent": beside}))
 """
 CALIBRATE = """
 import time
@@ -130,18 +132,18 @@ def table(found: dict[str, list[Figures]]) -> str:
         "process_ms": ("CPU of the job in the first second, ms", 1),
         "child_ms": ("CPU of its children, ms", 0),
         "empty_ms": ("an empty run in all, ms", 0),
-        "step_ms": ("a step, ms", 3),
+        "beside_percent": ("CPU of other threads in the loop, %", 2),
     }
     rows = []
     for variant, rounds in found.items():
         middle = report.medians(rounds)
         cells = [report.number(middle[name], digits) for name, (_, digits) in columns.items()]
-        shares = [
-            100 * (one["loop_ms"] / base["loop_ms"] - 1)
-            for one, base in zip(rounds, found["nothing"], strict=True)
-        ]
-        rows.append([TITLES[variant], *cells, f"{statistics.median(shares):+.2f}"])
-    return report.table(["", *(title for title, _ in columns.values()), "loop, %"], rows)
+        for name in ("loop_ms", "loop_cpu_ms"):
+            pairs = zip(rounds, found["nothing"], strict=True)
+            shares = [100 * (one[name] / base[name] - 1) for one, base in pairs]
+            cells.append(f"{statistics.median(shares):+.2f}")
+        rows.append([TITLES[variant], *cells])
+    return report.table(["", *(title for title, _ in columns.values()), "loop, %", "its CPU, %"], rows)
 
 
 def main() -> None:

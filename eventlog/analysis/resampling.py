@@ -25,6 +25,9 @@ Bootstrap = Literal["bca", "percentile"]
 EXACT_UP_TO = 20_000
 """Arrangements that are all counted rather than drawn."""
 
+_GRID = 1e9 / math.pi
+"""Points in one spread of the values; irrational, so that no fraction lies halfway between two points."""
+
 _CELLS_AT_ONCE = 2_000_000
 """Numbers that are held in memory at once; larger work is done in parts."""
 
@@ -82,8 +85,8 @@ def permutation_test(
     data = _scaled(first, second)
     if paired:
         # Pairs without a gap are the same either way round: less work, and the same p.
-        gaps = (data[0] - data[1]).round(12)
-        data = (gaps[gaps != 0],)
+        gaps = data[0] - data[1]
+        data = (gaps[_on_grid(gaps) != 0],)
     total = arrangements(len(data[0]), len(data[-1]), paired=paired)
     is_alone = not paired and min(map(len, data)) == 1
     is_exact = total <= exact_up_to or is_alone
@@ -104,13 +107,13 @@ def permutation_test(
 
 
 def _dealt_alone(data: tuple[Vector, ...], alternative: str) -> float:
-    """Return p where one group is a single value, which scipy refuses: each value in turn is the single one."""
+    """Return p where one group is a single value (scipy refuses it): each value in turn is that one."""
     import numpy
 
     both = numpy.concatenate(data)
     alone, sign = (data[0], 1) if len(data[0]) == 1 else (data[1], -1)
     # The difference of means grows with the single value alone, for the sum of all stays.
-    gaps, observed = sign * both.round(12), sign * alone.round(12)
+    gaps, observed = _on_grid(sign * both), _on_grid(sign * alone)
     less, greater = float((gaps <= observed).mean()), float((gaps >= observed).mean())
     return {"less": less, "greater": greater, "two-sided": min(1.0, 2 * min(less, greater))}[alternative]
 
@@ -147,11 +150,16 @@ def _scaled(first: Vector, second: Vector) -> tuple[Vector, ...]:
 
 
 def _statistic(a: Any, b: Any, axis: int = -1) -> Any:
-    return (a.mean(axis=axis) - b.mean(axis=axis)).round(12)
+    return _on_grid(a.mean(axis=axis) - b.mean(axis=axis))
 
 
 def _paired_statistic(gaps: Any, axis: int = -1) -> Any:
-    return gaps.mean(axis=axis).round(12)
+    return _on_grid(gaps.mean(axis=axis))
+
+
+def _on_grid(values: Any) -> Any:
+    """Return the nearest points of a fine grid, so that what differs by rounding alone is equal."""
+    return (values * _GRID).round()
 
 
 def bootstrap_interval(

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
-import csv
 import os
 import secrets
 import sys
@@ -26,12 +25,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import orjson
-
-from eventlog import events as ev
-from eventlog.clock import iso_utc
 from eventlog.compat.base_tracker import BaseExperimentTracker
 from eventlog.compat.evaluated import ScoreKey
+from eventlog.compat.evaluation_results import leaderboard_of, results_of
 from eventlog.compat.evaluation_run import EvaluationRun
 from eventlog.errors import EvlogError, LeaseHeldError, warn_once
 from eventlog.ids import safe_name
@@ -46,10 +42,6 @@ REFRESH_S = 1.0
 _SHARE = 20.0
 """The files are made anew only when that took less than one part in so many of the time since."""
 _PATIENCE_S = 10.0
-_NUMBERS = frozenset({"score", "score_std"})
-_COUNTS = frozenset({"scored", "samples"})
-_JSON = frozenset({"metrics", "params", "tags"})
-_FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 
 
 class BatchLengthError(EvlogError, ValueError):
@@ -189,16 +181,7 @@ class SimpleExperimentTracker(BaseExperimentTracker):
 
     def get_experiment_history(self) -> list[dict[str, Any]]:  # type: ignore[override]
         """Return the project's rows of the leaderboard, the best score first."""
-        with (
-            contextlib.suppress(FileNotFoundError),
-            self.leaderboard_file.open(encoding="utf-8", newline="") as file,
-        ):
-            return [
-                _typed(row)
-                for row in csv.DictReader(file)
-                if _plain(row.get("project") or "") == self._project
-            ]
-        return []
+        return leaderboard_of(self.leaderboard_file, self._project)
 
     def get_run_results(self, run_id: str) -> list[dict[str, Any]]:  # type: ignore[override]
         """Return the results of a run as they were logged, from its log; none if there is no such run."""
@@ -208,7 +191,7 @@ class SimpleExperimentTracker(BaseExperimentTracker):
             run = self._runs.get(name)
         if run is not None:
             run.write_out()
-        return _results(path) if is_run(path) else []
+        return results_of(path) if is_run(path) else []
 
     # --- runs --------------------------------------------------------------------------------------
 
@@ -327,35 +310,7 @@ class SimpleExperimentTracker(BaseExperimentTracker):
             return
 
 
-# --- reading ---------------------------------------------------------------------------------------
-
-
-def _results(run: Path) -> list[dict[str, Any]]:
-    from eventlog.replay import open_run
-
-    found: dict[tuple[str, int], dict[str, Any]] = {}
-    for part in open_run(run).slices():
-        for event in part.events:
-            if isinstance(event, ev.Sample):
-                found[event.benchmark, event.index] = {
-                    "project": run.parent.name,
-                    "run_id": run.name,
-                    "dataset": event.benchmark,
-                    "index": event.index,
-                    "timestamp": iso_utc(event.ts),
-                    "score": None,
-                    "metrics": event.metrics,
-                    "data": event.input,
-                    "target": event.target,
-                    "prediction": event.prediction,
-                    "result": None,
-                    "metadata": None,
-                }
-            elif isinstance(event, ev.Evaluation) and isinstance(event.data.get("sample"), int):
-                row = found.get((event.benchmark, event.data["sample"]))  # type: ignore[arg-type]
-                if row is not None:
-                    row |= {key: event.data.get(key) for key in ("score", "result", "metadata")}
-    return [found[key] for key in sorted(found)]
+# --- names and times -------------------------------------------------------------------------------
 
 
 def _changed_at(path: Path) -> int:
@@ -367,26 +322,6 @@ def _changed_at(path: Path) -> int:
 
 def _log_changed_at(run: Path) -> int:
     return max((_changed_at(path) for path in log_directory(run).iterdir()), default=0)
-
-
-def _typed(row: Mapping[str, str]) -> dict[str, Any]:
-    return {name: _value(name, value) for name, value in row.items()}
-
-
-def _value(name: str, value: str) -> Any:
-    with contextlib.suppress(ValueError):  # cut because it was too long: then it stays a text
-        if name in _NUMBERS:
-            return float(value) if value else None
-        if name in _COUNTS:
-            return int(value)
-        if name in _JSON:
-            return orjson.loads(value)
-    return _plain(value)
-
-
-def _plain(text: str) -> str:
-    """Return a text without the apostrophe that keeps spreadsheets from taking it for a formula."""
-    return text[1:] if text[:1] == "'" and text[1:2] in _FORMULA else text
 
 
 def _directory_name(name: str) -> str:

@@ -60,7 +60,7 @@ def test_curves_are_the_same_from_the_cache_and_from_the_log(tmp_path: Path) -> 
     runs = [log_run(tmp_path, name, points=of([1.0, math.nan, 3.0, math.inf])) for name in "ab"]
 
     for x in ("step", "time", "relative"):
-        cached, replayed = curves(runs, root=tmp_path, x=x), curves(runs, x=x)  # type: ignore[arg-type]
+        cached, replayed = curves(runs, root=tmp_path, x=x), curves(runs, x=x)
         assert repr(cached) == repr(replayed)
 
 
@@ -191,7 +191,7 @@ def test_curves_refuse_options_that_do_not_exist(tmp_path: Path) -> None:
 
     for options in ({"x": "epoch"}, {"smooth": 1.0}, {"smooth": -0.1}, {"groups": {"g": [run]}, "x": "time"}):
         with pytest.raises(StatisticsError):
-            curves([run], **options)  # type: ignore[arg-type]
+            curves([run], **options)
     with pytest.raises(StatisticsError, match="no runs"):
         curves([])
 

@@ -13,7 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy
 import pytest
+from matplotlib.axes import Axes
 
 from eventlog.analysis import plot
 from eventlog.analysis.curves import Curve, Curves
@@ -43,6 +45,12 @@ def several(*found: Curve, x: str = "step", smooth: float = 0.0) -> Curves:
     return Curves(
         x=x, smooth=smooth, keys=list(dict.fromkeys(c.key for c in found)), curves=[*found], notes=[]
     )
+
+
+def named(axes: Axes) -> list[str]:
+    """Return the names in the legend."""
+    legend = axes.get_legend()
+    return [] if legend is None else [text.get_text() for text in legend.get_texts()]
 
 
 FALLING = [2.0 * math.exp(-i / 20) + 0.1 for i in range(60)]
@@ -192,8 +200,8 @@ def test_figure_draws_gaps_bands_and_lone_points() -> None:
     axes = plot.figure(several(curve([1.0, NAN, 3.0, NAN, 5.0, 6.0], band=0.5))).axes[0]
 
     line, dots = axes.lines
-    assert [y == y for y in line.get_ydata()] == [True, False, True, False, True, True]
-    assert list(dots.get_ydata()) == [1.0, 3.0]
+    assert numpy.isfinite(numpy.asarray(line.get_ydata())).tolist() == [True, False, True, False, True, True]
+    assert numpy.asarray(dots.get_ydata()).tolist() == [1.0, 3.0]
     assert len(axes.collections) == 1
 
 
@@ -208,8 +216,7 @@ def test_figure_names_few_of_many_curves() -> None:
     """The legend is bounded; colours and line styles tell 28 curves apart."""
     axes = plot.figure(several(*(curve(FALLING, label=f"run-{i}") for i in range(40)))).axes[0]
 
-    names = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert names == [*(f"run-{i}" for i in range(12)), "and 28 more"]
+    assert named(axes) == [*(f"run-{i}" for i in range(12)), "and 28 more"]
     assert len({(line.get_color(), line.get_linestyle()) for line in axes.lines}) == 4 * len(COLOURS)
 
 
@@ -221,7 +228,7 @@ def test_figure_takes_names_as_they_are(tmp_path: Path) -> None:
     axes = plot.figure(found, title="$t").axes[0]
     plot.save(found, tmp_path / "a.png", title="$t")
 
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+    assert named(axes) == [
         "_hidden",
         "$x^{$",
         r"a\x1bb",
@@ -252,7 +259,7 @@ def test_plots_say_how_to_install_what_is_missing(
     draw: Callable[[Curves], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the extra there is one clear message."""
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
 
     with pytest.raises(MissingExtraError, match=r"pip install 'evlog\[plot\]'"):
         draw(several(curve(FALLING)))

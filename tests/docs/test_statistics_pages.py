@@ -7,7 +7,7 @@ from pathlib import Path
 
 from eventlog.analysis import statistics
 from tests.analysis.support_statistics import log_run
-from tests.docs.test_pages import DOCS, REFERENCE, python_blocks, run_example
+from tests.docs.test_pages import DOCS, python_blocks, run_example
 
 
 def log_augmentations(root: Path) -> None:
@@ -40,7 +40,7 @@ def test_the_plot_example_draws_and_writes(tmp_path: Path) -> None:
 
 def test_the_reference_names_every_statistic() -> None:
     """Each function is on the page."""
-    page = (REFERENCE / "statistics.md").read_text()
+    page = (DOCS / "reference" / "statistics.md").read_text()
     functions = [
         name for name in statistics.__all__ if name.islower() and name not in {"arrangements", "corrected"}
     ]

@@ -9,10 +9,7 @@ import pytest
 
 SIZE = 1_000_000
 # What a pattern that tries again at every place would take hours for.
-PIECES = [
-    "1", "1,", "$", "\uff11", "\n", " ", "\nQ", "####", "answer is ", "answer:", "\\boxed{", "{", "\\", "A) ", "(A",
-    "option ", "the answer is A or B ", "\\frac{1}", "**", "would  be ", "1'000", "score ", "[[", '{"a":', "winner: ",
-]  # fmt: skip
+PIECES = ["1,", "$", " ", "\nQ", "answer is ", "\\boxed{", "A) ", "option ", "**", '{"a":']
 # In a child, which can be killed: a test that hangs says nothing.
 CODE = """
 import sys

@@ -83,7 +83,7 @@ def test_letter_is_read_from(text: str, wanted: str | None) -> None:
     ],
 )
 def test_text_of_an_option_counts_as_its_letter(text: str, wanted: str | None) -> None:
-    """An option's text names it, the longer one where one holds another; two name none; letters are in range."""
+    """An option's text names it, the longer where one holds another; two name none."""
     assert chosen_option(text, CITIES) == wanted
 
 

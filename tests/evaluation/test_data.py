@@ -26,7 +26,7 @@ def test_rows_are_the_same_from_all_forms_of_files(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("\ufeffquestion,answer\né?,1\n?,2\n", encoding="utf-8")
     with duckdb.connect() as connection:
         connection.execute(
-            f"COPY (SELECT * FROM read_json('{tmp_path}/a.json', columns={{question: 'VARCHAR', answer: 'VARCHAR'}}))"
+            f"COPY (SELECT question, answer::VARCHAR AS answer FROM read_json('{tmp_path}/a.json'))"
             f" TO '{tmp_path}/a.[b].parquet' (FORMAT parquet)"
         )
 
@@ -123,7 +123,7 @@ def test_negative_number_of_samples_is_refused() -> None:
 
 
 def test_hub_is_read_through_datasets_without_running_its_code(tmp_path: Path) -> None:
-    """A local stand-in for the package shows what is asked of it: path, configuration, split, and nothing else."""
+    """A stand-in for the package shows what is asked of it: path, configuration, split, no more."""
     (tmp_path / "datasets.py").write_text(
         "def load_dataset(*arguments, **options):\n"
         "    print(arguments, options)\n"

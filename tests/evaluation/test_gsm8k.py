@@ -156,6 +156,16 @@ def test_partial_credit_is_the_share_of_intermediate_results() -> None:
     assert score("6 8 5\n#### 44").metrics["partial"] == 0
 
 
+def test_partial_credit_is_not_given_for_numbers_of_the_question() -> None:
+    """A result that stands in the question could be copied from there, so it is left out."""
+    item = {
+        "question": "What is 1 and 1, and that and 9, if 2 is even?",
+        "answer": "<<1+1=2>><<2+9=11>>#### 11",
+    }
+
+    assert GSM8K().score(item, "2, so #### 12").metrics["partial"] == 0
+
+
 def test_aggregate_names_the_results() -> None:
     """The results have the names that the benchmark promises."""
     benchmark = GSM8K(data=DATA)

@@ -95,7 +95,7 @@ def fair(prompt: str) -> str:
 
 
 def test_grade_is_on_the_scale_and_as_a_share() -> None:
-    """The judge sees question, reference, answer and rubric; its score comes back with its share of the scale."""
+    """The judge sees question, reference, answer and rubric; its score has a share of the scale."""
     seen: list[str] = []
 
     def model(prompts: Sequence[str]) -> list[str]:

@@ -23,6 +23,7 @@ DATA = Path(__file__).parent / "data" / "squad_v2.jsonl"
         ("in 1702", "1702", 0, 2 / 3),
         ("Anna Maria Brandt", "Anna Brandt", 0, 0.8),
         ("cat cat", "cat", 0, 2 / 3),
+        ("cat cat", "cat cat dog", 0, 0.8),
         ("", "", 1, 1),
         ("the", "", 1, 1),
         ("cat", "", 0, 0),

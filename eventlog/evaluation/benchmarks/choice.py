@@ -26,7 +26,7 @@ _OPEN, _CLOSE = r"[\s(\[*\"'`_]{0,8}+", r"[)\]*\"'`_]{0,4}+"
 # A small letter counts only in brackets or before one: "a" is an article.
 _LETTER = r"(?P<letter>[A-J](?![\w'])|(?<=[(\[])[a-j](?=[)\]]))"
 _STATED = re.compile(
-    r"\b(?i:answer|choice|option)(?:\s++(?i:is|was|would\s++be|choice|option|letter)){0,4}+(?!\s++(?i:not)\b)"
+    r"\b(?i:answer|choice|option)(?:\s++(?i:is|was|would\s++be|choice|option|letter)){0,4}+"
     rf"\s*+[:=\-]?+{_OPEN}(?:(?i:option|choice)\s++[(\[]?+)?+{_LETTER}{_CLOSE}"
 )
 _ANOTHER = re.compile(

@@ -28,7 +28,15 @@ from eventlog.evaluation.benchmark import BadItemError, Item, Prompt, Score
 from eventlog.evaluation.benchmark_registry import BadBenchmarkOptionError
 from eventlog.evaluation.benchmarks.latex import last_boxed
 from eventlog.evaluation.data import DataBenchmark, HubSource
-from eventlog.evaluation.text import after_thinking, as_number, last_number, number_text, numbers, own_turn, plain
+from eventlog.evaluation.text import (
+    after_thinking,
+    as_number,
+    last_number,
+    number_text,
+    numbers,
+    own_turn,
+    plain,
+)
 
 INSTRUCTION = 'Solve the problem step by step. End with a line "#### " and the answer as one number.'
 MAX_STEPS_READ = 100_000
