@@ -14,13 +14,11 @@ from eventlog.analysis.facts import load, results
 from eventlog.analysis.gates import Gate, GateResult, check_gate, parse_gate, relative_to, subtract
 from eventlog.analysis.groups import is_tie, spread, text_of
 from eventlog.analysis.runs import find_run, root_path
+from eventlog.analysis.selection import fits, is_condition, parse_condition
 from eventlog.analysis.shown import Shown, figures, html_page, markdown_table, markdown_text, signed
 from eventlog.errors import BadValueError, EvlogError
 from eventlog.storage.layout import RunPath, iter_runs
 from eventlog.values import flatten, number_in_memory
-
-SELECTORS = ("experiment", "project", "name", "tag")
-"""What may stand before ``=`` where a group of runs is meant."""
 
 
 class BaselineError(EvlogError, ValueError):
@@ -187,7 +185,7 @@ def diff(
 
     Args:
         a, b: a run (as for `compare`), a file that ``evlog export --canonical`` made, or a group of runs:
-            ``experiment=NAME``, ``project=NAME``, ``name=NAME``, ``tag=NAME[=VALUE]``, of which means count.
+            conditions as `eventlog.analysis.selection` reads them, of whose runs the means count.
         gates: see `parse_gate`.
         benchmark: show only results of it; gates see all.
 
@@ -249,13 +247,15 @@ def load_side(name: str | os.PathLike[str], root: Path) -> Side:
         RunNotFoundError, AmbiguousRunError, NoSuchGroupError, BaselineError, OSError: as `diff`.
     """
     text = os.fspath(name)
-    field, equals, value = text.partition("=")
-    if equals and value and field in SELECTORS:
-        return _group(text, field, value, root)
     path = Path(text)
     if path.is_file():
         return _file(path)
-    if path.suffix == ".json" and not any(run.run_id == text for run in iter_runs(root)):
+    # An id may hold "=" and commas, so that runs come before conditions.
+    is_run_id = any(text in (run.run_id, f"{run.project}/{run.run_id}") for run in iter_runs(root))
+    parts = [part.strip() for part in text.split(",")]
+    if not is_run_id and all(map(is_condition, parts)):
+        return _group(text, parts, root)
+    if not is_run_id and path.suffix == ".json":
         raise BaselineError(path, "there is no such file")
     return run_side(find_run(name, root))
 
@@ -278,20 +278,12 @@ def run_side(run: RunPath) -> Side:
     )
 
 
-def _group(text: str, field: str, value: str, root: Path) -> Side:
+def _group(text: str, parts: Sequence[str], root: Path) -> Side:
     from eventlog.analysis.overview import Overview, connected
 
+    conditions = [parse_condition(part) for part in parts]
     with connected(root) as connection:
-        if field == "tag":
-            tag, has_value, wanted = value.partition("=")
-            runs = [
-                run
-                for run in Overview(connection).scores()
-                if tag in run.tags and (not has_value or run.tags[tag] == wanted)
-            ]
-        else:
-            quoted = value.replace("'", "''")
-            runs = Overview(connection, where=f"{field} = '{quoted}'").scores()
+        runs = [run for run in Overview(connection).scores() if fits(run, conditions)]
     if not runs:
         raise NoSuchGroupError(text, root)
     unfinished = [run.status for run in runs if run.status != "finished"]

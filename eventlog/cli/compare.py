@@ -201,8 +201,8 @@ def diff(
         typer.Argument(
             metavar="A",
             autocompletion=complete_run,
-            help="What was: a run, a file of evlog export --canonical, or experiment=NAME (also project, "
-            "name, tag): then means count.",
+            help="What was: a run, a file of evlog export --canonical, or conditions between commas "
+            "(experiment=NAME, tag:NAME, PARAM=VALUE): then means count.",
         ),
     ],
     b: Annotated[str, typer.Argument(metavar="B", autocompletion=complete_run, help="What is now.")],

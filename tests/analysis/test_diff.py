@@ -155,13 +155,13 @@ def test_diff_of_groups_compares_means(tmp_path: Path) -> None:
     make_seeds(tmp_path, "f1", {"flip": [0.8, 0.9]})
     make_run(tmp_path, "b", {"f1": 0.9}, params={"aug": "flip", "seed": 0}, tags={"best": None, "who": "ada"})
 
-    found = diff("experiment=compare", "tag=who=ada", gates=["f1 ~ 0.05"], root=tmp_path)
+    found = diff("experiment=compare", "tag:who=ada", gates=["f1 ~ 0.05"], root=tmp_path)
 
     assert found.passed
     assert (found.a.runs, found.b.runs) == (2, 1)
     assert found.metrics[0].a == pytest.approx(0.85)
     assert [row.key for row in found.params] == ["seed"]
-    assert diff("name=flip-0", "tag=best", root=tmp_path).metrics[0].difference == pytest.approx(0.1)
+    assert diff("name=flip-0", "tag:best", root=tmp_path).metrics[0].difference == pytest.approx(0.1)
     with pytest.raises(NoSuchGroupError):
         diff("experiment=it's", "b", root=tmp_path)
 

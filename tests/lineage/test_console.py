@@ -229,6 +229,29 @@ def test_a_forked_child_prints_without_logging(tmp_path: Path) -> None:
     assert len(list((run / "log").glob("*.000001.jsonl"))) == 1
 
 
+def test_a_run_of_a_forked_child_has_the_childs_console(tmp_path: Path) -> None:
+    """A child that starts a run of its own logs what it prints there."""
+    run_job(
+        JOB
+        + """
+    import os, sys
+    with tracker.start_run("parent"):
+        print("a", flush=True)
+        if not (pid := os.fork()):
+            own = create_tracker("local", output_dir="runs", console=True, lineage=False, system=False)
+            with own.start_run("child"):
+                print("b", flush=True)
+            os._exit(0)
+        os.waitpid(pid, 0)
+        print("c")
+    """,
+        tmp_path,
+    )
+
+    runs = tmp_path / "runs" / "default"
+    assert (printed(runs / "parent"), printed(runs / "child")) == ("a\nc", "b")
+
+
 def test_a_kill_costs_what_was_printed_last(tmp_path: Path) -> None:
     """Lines that were printed before the last half second are in the log."""
     job = start_job(

@@ -92,6 +92,17 @@ def test_the_first_price_that_fits_counts(root: Path, table: str, cost: float | 
     assert ask(root, "cost")[0] == (cost,)
 
 
+def test_a_run_on_two_kinds_of_devices_needs_both_prices(tmp_path: Path) -> None:
+    """Half of a sum would look like a whole one."""
+    gpus = [A100, {"name": "NVIDIA T4"}]
+    write(tmp_path / "p" / "r", [started(), hardware("a", gpus), ended(1)])
+    prices(tmp_path, "[prices]\ndevices = {'*A100*' = 2.0}\n")
+    half = ask(tmp_path, "cost")
+    prices(tmp_path, "[prices]\ndevices = {'*A100*' = 2.0, '*T4' = 0.5}\n")
+
+    assert (half, ask(tmp_path, "cost")) == ([(None,)], [(2.5,)])
+
+
 @pytest.mark.parametrize(
     ("table", "reason"),
     [
