@@ -36,14 +36,23 @@ Control characters in what was logged are shown as escapes.
 
 def reference_page() -> str:
     """Return the page, as Markdown."""
-    group: Any = typer.main.get_command(app)  # Any: click's own classes, or typer's copies of them
     parts = [_HEAD]
-    for name, command in group.commands.items():
+    for name, command in all_commands().items():
         parts += [f"## evlog {name}", "", f"```\n{_usage(name, command)}\n```", "", _prose(command.help), ""]
         parts += _table("argument", [p for p in command.params if p.param_type_name == "argument"])
         parts += _table("option", [p for p in command.params if p.param_type_name == "option"])
         parts += ["```bash", *_example_lines(command), "```", ""]
     return "\n".join(parts)
+
+
+def all_commands() -> dict[str, Any]:  # Any: click's own classes, or typer's copies of them
+    """Return each command by what is typed for it; of a group, those in it."""
+    group: Any = typer.main.get_command(app)
+    found: dict[str, Any] = {}
+    for name, command in group.commands.items():
+        inner = getattr(command, "commands", None)
+        found |= {f"{name} {one}": part for one, part in inner.items()} if inner else {name: command}
+    return found
 
 
 def _usage(name: str, command: Any) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 
 from eventlog.analysis.curves import Curve
 from eventlog.analysis.groups import Spread
@@ -200,21 +199,12 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def sparkline(curve: Curve, width: int = 24) -> str:
-    """Return a curve as a line of blocks; gaps are spaces."""
-    if not curve.xs:
-        return ""
-    low_x, high_x = curve.xs[0], curve.xs[-1]
-    last: list[float] = [math.nan] * width
-    for x, y in zip(curve.xs, curve.ys, strict=True):
-        share = (x - low_x) / (high_x - low_x) if high_x > low_x else 0.0
-        last[min(width - 1, int(share * width))] = y
-    real = [value for value in last if math.isfinite(value)]
+    """Return a curve as a line of blocks, one for each of at most *width* points; gaps are spaces."""
+    count = min(width, len(curve.ys))
+    shown = [curve.ys[round(i * (len(curve.ys) - 1) / max(1, count - 1))] for i in range(count)]
+    real = [value for value in shown if math.isfinite(value)]
     if not real:
         return ""
     low, high = min(real), max(real)
-    filled = [a if math.isfinite(a) or not curve.xs else math.nan for a in last]
-    for i, (a, b) in enumerate(pairwise(list(filled))):
-        if b != b and a == a and len(curve.xs) < width:
-            filled[i + 1] = filled[i]
-    scale = (len(_BLOCKS) - 1) / (high - low) if high > low and math.isfinite(high - low) else 0.0
-    return "".join(_BLOCKS[round((value - low) * scale)] if value == value else " " for value in filled).rstrip()
+    scale = (len(_BLOCKS) - 1) / (high - low) if 0 < high - low < math.inf else 0.0
+    return "".join(_BLOCKS[round((value - low) * scale)] if value == value else " " for value in shown).rstrip()
