@@ -5,7 +5,8 @@
 Needs ``pip install evlog[demo]``; the data ship inside scikit-learn, so nothing is downloaded. Every run
 logs its loss at every step and its accuracy at every epoch. One run is trained by a child process that
 gets SIGKILL in the middle, which no program can catch. What it had logged is read back, and the run goes
-on from there. At the end the command line answers questions about all nine.
+on from there. Then the command line answers questions about all nine, says which difference is more than
+chance, trains the best once more, audits that run and reproduces it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +27,13 @@ from sklearn.metrics import confusion_matrix
 from sklearn.model_selection import train_test_split
 
 from eventlog import Tracker, create_tracker
-from eventlog.events import Checkpoint
+from eventlog.events import Checkpoint, Evaluation, Sample
 from eventlog.replay import events, view
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-PROJECT = "digits"
+PROJECT, EXPERIMENT = "digits", "sweep_learning_rates"
 LEARNING_RATES = (0.01, 0.1, 0.5)
 SEEDS = (0, 1, 2)
 KILLED = (0.1, 1)
@@ -109,11 +110,18 @@ class Network:
             self.weights = [stored[name] for name in stored.files]
 
 
+def split_rows(labels: Ints) -> tuple[Ints, Ints]:
+    """Return which rows are for training and which for validation."""
+    rows = np.arange(len(labels))
+    found = train_test_split(rows, test_size=0.25, random_state=0, stratify=labels)
+    return found[0], found[1]
+
+
 def load_data() -> tuple[Floats, Floats, Ints, Ints]:
     """Return training and validation images, shape (n, 64) in [0, 1], then their labels."""
     x, y = load_digits(return_X_y=True)
-    parts = train_test_split(x / 16.0, y, test_size=0.25, random_state=0, stratify=y)
-    return parts[0], parts[1], parts[2], parts[3]
+    train_rows, val_rows = split_rows(y)
+    return x[train_rows] / 16.0, x[val_rows] / 16.0, y[train_rows], y[val_rows]
 
 
 def batches(size: int, seed: int) -> Iterator[tuple[int, int, Ints]]:
@@ -133,8 +141,9 @@ def tracker_in(root: Path) -> Tracker:
     return create_tracker(
         "local",
         project=PROJECT,
-        experiment_name="learning-rates",
-        tags={"model": "mlp", "data": "digits"},
+        experiment_name=EXPERIMENT,
+        tags={"purpose": "sweep", "owner": "demo"},
+        notes="Which learning rate suits a small network?",
         output_dir=root,
     )
 
@@ -143,9 +152,25 @@ def start(root: Path, lr: float, seed: int, on_call: Callable[[], object] = lamb
     """Train one run from its beginning; return its id."""
     tracker = tracker_in(root)
     with tracker.start_run(f"lr{lr}-seed{seed}") as run_id:
-        tracker.log_params({"lr": lr, "seed": seed, "epochs": EPOCHS, "net": {"hidden": HIDDEN}})
+        log_inputs(tracker, lr, seed)
         train(tracker, Network(seed), lr, seed, on_call=on_call)
     return str(run_id)
+
+
+def log_inputs(tracker: Tracker, lr: float, seed: int) -> None:
+    """Log what somebody needs to train the same: params, data, and how they are split."""
+    net = {"model_type": "mlp", "hidden": HIDDEN}
+    tracker.log_params({"lr": lr, "seed": seed, "epochs": EPOCHS, "batch_size": BATCH, "net": net})
+    images, labels = load_digits(return_X_y=True)
+    train_rows, val_rows = split_rows(labels)
+    tracker.log_dataset(
+        "digits",
+        version="uci-1998",
+        array=images,
+        indices={"train": train_rows, "val": val_rows},
+        strategy="stratified by label",
+        split_seed=0,
+    )
 
 
 def resume(root: Path, run_id: str) -> int:
@@ -213,11 +238,18 @@ def report_model(tracker: Tracker, network: Network, x_val: Floats, y_val: Ints,
     predicted = network.predict(x_val)
     accuracy = float((predicted == y_val).mean())
     tracker.log_summary({"val/accuracy": accuracy, "val/best_accuracy": best})
+    for index, (digit, guess) in enumerate(zip(y_val.tolist(), predicted.tolist(), strict=True)):
+        correct = {"correct": int(digit == guess)}
+        tracker.log_event(
+            Sample(benchmark="digits", index=index, target=digit, prediction=guess, metrics=correct)
+        )
+    tracker.log_event(Evaluation(benchmark="digits", metrics={"accuracy": accuracy}))
     matrix = confusion_matrix(y_val, predicted)
     rows = [[digit, *(int(n) for n in row)] for digit, row in enumerate(matrix)]
     tracker.log_table("confusion", ["true", *(str(digit) for digit in range(10))], rows)
     assert tracker.run_dir is not None
     tracker.log_artifact(tracker.run_dir / "checkpoints" / "weights.npz", "model.npz", type="model")
+    tracker.add_note(f"outcome: {accuracy:.1%} of the digits that it had not seen")
 
 
 # --- the kill ------------------------------------------------------------------------------------
@@ -257,6 +289,29 @@ def kill_and_resume(root: Path, lr: float, seed: int) -> None:
     print_run(root, run_id, f"resumed at step {step}")
 
 
+# --- the best once more, to be repeated ---------------------------------------------------------
+
+
+def train_and_reproduce(root: Path) -> None:
+    """Train the best as a run of its own, audit it, and repeat it from its log alone."""
+    about = [
+        "--name",
+        "best",
+        "--experiment",
+        EXPERIMENT,
+        "--tag",
+        "purpose=candidate",
+        "--tag",
+        "owner=demo",
+    ]
+    command = [sys.executable, __file__, "--dir", str(root), "--train", "0.5", "0"]
+    evlog(root, "run", "--project", PROJECT, *about, command=command)
+    evlog(root, "audit", "best")
+    # Without git there is no commit to go back to: then it is run where it stands.
+    has_git = (Path(__file__).parents[2] / ".git").exists()
+    evlog(root, "reproduce", "best", "--execute", *([] if has_git else ["--in-place"]))
+
+
 # --- what is printed -----------------------------------------------------------------------------
 
 
@@ -269,21 +324,26 @@ def print_run(root: Path, run_id: str, remark: str = "") -> None:
     )
 
 
-def evlog(root: Path, *arguments: str) -> None:
-    """Run an ``evlog`` command and let it print."""
-    shown = " ".join(f'"{word}"' if " " in word else word for word in (*arguments, "--dir", str(root)))
+def evlog(root: Path, *arguments: str, command: Sequence[str] = ()) -> None:
+    """Run an ``evlog`` command and let it print; of another program's *command* it is the wrapper."""
+    words = [*arguments, "--dir", str(root), *(["--", *command] if command else [])]
+    shown = " ".join(f'"{word}"' if " " in word else word for word in words)
     print(f"\n$ evlog {shown}", flush=True)
-    subprocess.run([sys.executable, "-m", "eventlog", *arguments, "--dir", str(root)], check=True)
+    subprocess.run([sys.executable, "-m", "eventlog", *words], check=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--dir", type=Path, default=Path("./demo-experiments"), help="root of all runs")
+    parser.add_argument("--train", nargs=2, metavar=("LR", "SEED"), help="train one run and nothing else")
     parser.add_argument("--victim", nargs=2, metavar=("LR", "SEED"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     root: Path = options.dir
     if options.victim:
         train_for_the_kill(root, float(options.victim[0]), int(options.victim[1]))
+        return
+    if options.train:
+        start(root, float(options.train[0]), int(options.train[1]))
         return
     began = time.monotonic()
     print(f"{len(LEARNING_RATES)} learning rates x {len(SEEDS)} seeds into {root}/{PROJECT}")
@@ -296,6 +356,9 @@ def main() -> None:
     evlog(root, "list")
     evlog(root, "verify")
     evlog(root, "query", LEADERBOARD)
+    evlog(root, "leaderboard", "--metric", "val/accuracy", "--group-by", "lr")
+    evlog(root, "significance", "lr0.5-seed0", "lr0.01-seed0", "--benchmark", "digits")
+    train_and_reproduce(root)
     print(f"\n{time.monotonic() - began:.1f} s in all")
 
 

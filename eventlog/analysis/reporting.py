@@ -223,7 +223,7 @@ class _Writer:
 
     def _rows(self) -> list[RunRow]:
         """Return all runs, as they are ranked; those without a place come last."""
-        place = {run: i for i, one in enumerate(self._ranked.places) for run in one.place.runs}
+        place = {run: i for i, one in enumerate(self._ranked.places) for run in one.members}
         ended = {run.label for run in self._runs if run.scores.status not in {"finished", "running"}}
         words = self._below.last_words(ended)
         rows = [self._row(run, place.get(run.label), words.get(run.label, "")) for run in self._runs]

@@ -18,10 +18,14 @@ class Markup(str):
 
 
 def text(value: str, most: int = _MOST_CHARACTERS) -> Markup:
-    r"""Return *value* escaped on one line, cut, with what would change directions written as ``\u202e``."""
-    one_line = " ".join(value.split())
-    cut = one_line if len(one_line) <= most else f"{one_line[: most - 1]}…"
-    return Markup(html.escape(printable(cut), quote=True))
+    """Return *value* escaped, on one line."""
+    return Markup(html.escape(one_line(value, most), quote=True))
+
+
+def one_line(value: str, most: int = _MOST_CHARACTERS) -> str:
+    r"""Return *value* on one line, cut, with what would change directions written as ``\u202e``."""
+    line = " ".join(value.split())
+    return printable(line if len(line) <= most else f"{line[: most - 1]}…")
 
 
 def lines(value: str, most: int = 2000) -> Markup:
@@ -43,7 +47,11 @@ def join(parts: Iterable[str], between: str = "") -> Markup:
 def tag(element: str, content: str, *, of: str = "") -> Markup:
     """Return *content* within an element of the class *of*."""
     inner = content if isinstance(content, Markup) else text(content)
-    return Markup(f"<{element}{f' class="{of}"' if of else ''}>{inner}</{element}>")
+    return Markup(f"<{element}{_class(of)}>{inner}</{element}>")
+
+
+def _class(names: str) -> str:
+    return f' class="{names}"' if names else ""
 
 
 class Cell:
@@ -55,25 +63,22 @@ class Cell:
 
     def __str__(self) -> str:
         value = "" if self.value is None or self.value != self.value else f' data-v="{self.value!r}"'
-        return f"<td{' class="n"' if self.is_number else ''}{value}>{self.content}</td>"
+        return f"<td{_class('n' if self.is_number else '')}{value}>{self.content}</td>"
 
 
-def table(
-    columns: Sequence[str], rows: Sequence[Sequence[Cell | str]], *, numbers: Iterable[str] = (), of: str = ""
-) -> Markup:
+def table(columns: Sequence[str], rows: Sequence[Sequence[Cell | str]], *, numbers: Iterable[str] = ()) -> Markup:
     """Return a table that can be sorted where scripts run; *numbers* names the columns with numbers."""
     right = set(numbers)
-    head = "".join(
-        f'<th scope="col"{" class=" + chr(34) + "n" + chr(34) if column in right else ""}>{text(column)}</th>'
-        for column in columns
-    )
-    body = "".join(
-        f"<tr>{''.join(str(cell if isinstance(cell, Cell) else Cell(cell, is_number=column in right)) for cell, column in zip(row, columns, strict=True))}</tr>"
-        for row in rows
-    )
-    kind = f"sortable {of}".strip()
+
+    def line(row: Sequence[Cell | str]) -> str:
+        pairs = zip(row, columns, strict=True)
+        cells = (one if isinstance(one, Cell) else Cell(one, is_number=key in right) for one, key in pairs)
+        return f"<tr>{''.join(map(str, cells))}</tr>"
+
+    head = "".join(f'<th scope="col"{_class("n" if key in right else "")}>{text(key)}</th>' for key in columns)
     return Markup(
-        f'<div class="wide" tabindex="0"><table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        f'<div class="wide" tabindex="0"><table class="sortable"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(map(line, rows))}</tbody></table></div>"
     )
 
 

@@ -77,11 +77,17 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """A place with a name of its own; *values* are those of its runs, in their order."""
+    """A place with a name of its own.
+
+    Attributes:
+        values: those of the place's runs, in their order.
+        members: all runs that agree on what makes the place, also those without the metric.
+    """
 
     label: str
     place: Place
     values: list[float]
+    members: list[str]
 
 
 class Standings(msgspec.Struct, frozen=True, kw_only=True):

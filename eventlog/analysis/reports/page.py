@@ -16,7 +16,7 @@ from importlib.resources import files
 
 from eventlog.analysis.reports import telling
 from eventlog.analysis.reports.charts import HEIGHT, LEFT, RIGHT, WIDTH, is_switchable, strip, svg, swatch
-from eventlog.analysis.reports.markup import Cell, Markup, duration, join, lines, moment, name, table, tag, text
+from eventlog.analysis.reports.markup import Cell, Markup, duration, join, lines, moment, name, one_line, table, tag, text
 from eventlog.analysis.reports.model import Benchmark, Chart, Report, Standing, counted, listed
 from eventlog.analysis.reports.scales import x_scale
 from eventlog.analysis.shown import mean_and_std, number
@@ -216,7 +216,7 @@ def _data(chart: Chart) -> str:
         "curves": [
             {
                 "place": place,
-                "name": str(text(curve.label, 80)).replace("&lt;", "<"),
+                "name": one_line(curve.label, 80),
                 "x": curve.xs,
                 "y": [_short(value) for value in curve.ys],
                 "s": None
@@ -346,7 +346,6 @@ def _runs(report: Report) -> Markup:
         cells += [Cell(started, value=float(row.started_at or 0)), Cell(duration(row.duration_s), value=row.duration_s or 0.0)]
         cells.append(Cell(tag("code", (row.git_commit or "-")[:10])))
         rows.append(cells)
-    field = '<input class="filter" type="search" placeholder="filter: lr=0.001 failed" aria-label="filter runs">'
     field = '<input class="filter" type="search" placeholder="filter runs" aria-label="filter runs">'
     more = tag("p", f"{counted(report.more_runs, 'run')} more left out", of="note") if report.more_runs else ""
     return Markup(
@@ -359,12 +358,8 @@ def _runs(report: Report) -> Markup:
 
 def _style(places: Sequence[int]) -> str:
     """Return the style sheet; a box that is not checked hides its place in all charts, without a script."""
-    hidden = "".join(f".k{i}:not(:checked)" and _hides(i) for i in places)
-    return _asset("page.css") + hidden
-
-
-def _hides(place: int) -> str:
-    return f"main:has(.k{place}:not(:checked)) .charts svg .p{place} {{ display: none; }}\n"
+    hides = (f"main:has(.k{i}:not(:checked)) .chart > svg .p{i} {{ display: none; }}\n" for i in places)
+    return _asset("page.css") + "".join(hides)
 
 
 def _script() -> str:

@@ -32,12 +32,12 @@ def panels(
         MissingExtraError: numpy is not installed.
     """
     places = standings.places[:most_curves]
-    shown = [run for standing in places for run in standing.place.runs]
+    shown = [run for standing in places for run in standing.members]
     keys = _keys(below, shown, standings, most)
     if not keys:
         return []
     if standings.group_by:
-        groups = {one.label: [paths[run] for run in one.place.runs] for one in places}
+        groups = {one.label: [paths[run] for run in one.members] for one in places}
         found = curves([paths[run] for run in shown], keys, root=root, groups=groups, most_points=most_points)
         names = {one.label: i for i, one in enumerate(places)}
     else:

@@ -32,7 +32,7 @@ def benchmarks(
     found = []
     for name in sorted(metrics.keys() | having.keys()):
         one = _table(name, sorted(metrics.get(name, [])), standings, runs, most_rows)
-        ordered = [run for standing in standings for run in standing.place.runs]
+        ordered = [run for standing in standings for run in standing.members]
         best = next((run for run in [*ordered, *runs] if run in having.get(name, ())), None)
         found.append(one if best is None else _with_samples(below, one, best, most_samples))
     return found
@@ -43,7 +43,7 @@ def _table(
 ) -> Benchmark:
     rows = []
     for standing in standings:
-        own = [runs[run].results for run in standing.place.runs if run in runs]
+        own = [runs[run].results for run in standing.members if run in runs]
         cells: list[Spread | None] = []
         for metric in metrics[:_MOST_METRICS]:
             values = [one[f"{name}/{metric}"] for one in own if f"{name}/{metric}" in one]

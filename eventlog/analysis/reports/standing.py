@@ -44,6 +44,7 @@ def standings(
     groups = group_runs(having, by) if by else [Group(values={}, runs=[run]) for run in having]
     places = rank(groups, chosen, mode_now) if main else [_unranked(group) for group in groups]
     by_label = {run.label: run for run in having}
+    members = {run.label: [one.label for one in group.runs] for group in group_runs(runs, by) for run in group.runs}
     labels = _labels(places, having)
     notes = _notes(runs, having, main)
     return Standings(
@@ -57,6 +58,7 @@ def standings(
                 label=label,
                 place=place,
                 values=[by_label[run].results[main] for run in place.runs] if main else [],
+                members=members[place.runs[0]] if by else place.runs,
             )
             for label, place in list(zip(labels, places, strict=True))[:most]
         ],
