@@ -159,7 +159,7 @@ def start(root: Path, lr: float, seed: int, on_call: Callable[[], object] = lamb
 
 def log_inputs(tracker: Tracker, lr: float, seed: int) -> None:
     """Log what somebody needs to train the same: params, data, and how they are split."""
-    net = {"model_type": "mlp", "hidden": HIDDEN}
+    net: dict[str, object] = {"model_type": "mlp", "hidden": HIDDEN}
     tracker.log_params({"lr": lr, "seed": seed, "epochs": EPOCHS, "batch_size": BATCH, "net": net})
     images, labels = load_digits(return_X_y=True)
     train_rows, val_rows = split_rows(labels)
@@ -239,10 +239,16 @@ def report_model(tracker: Tracker, network: Network, x_val: Floats, y_val: Ints,
     accuracy = float((predicted == y_val).mean())
     tracker.log_summary({"val/accuracy": accuracy, "val/best_accuracy": best})
     for index, (digit, guess) in enumerate(zip(y_val.tolist(), predicted.tolist(), strict=True)):
-        correct = {"correct": int(digit == guess)}
-        tracker.log_event(
-            Sample(benchmark="digits", index=index, target=digit, prediction=guess, metrics=correct)
+        correct: dict[str, int | float | str] = {"correct": int(digit == guess)}
+        sample = Sample(
+            benchmark="digits",
+            index=index,
+            input=f"digit {index}",
+            target=digit,
+            prediction=guess,
+            metrics=correct,
         )
+        tracker.log_event(sample)
     tracker.log_event(Evaluation(benchmark="digits", metrics={"accuracy": accuracy}))
     matrix = confusion_matrix(y_val, predicted)
     rows = [[digit, *(int(n) for n in row)] for digit, row in enumerate(matrix)]

@@ -10,10 +10,10 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from eventlog.analysis.comparison import compare
-    from eventlog.analysis.decision import decide
-    from eventlog.analysis.difference import diff
-    from eventlog.analysis.ranking import leaderboard
+    from eventlog.analysis.comparison.comparing import compare
+    from eventlog.analysis.ranking.decision import decide
+    from eventlog.analysis.comparison.difference import diff
+    from eventlog.analysis.ranking.board import leaderboard
 
 __all__ = ["compare", "decide", "diff", "leaderboard"]
 

@@ -26,7 +26,7 @@ from eventlog.analysis.reports.samples import benchmarks
 from eventlog.analysis.reports.standing import standings
 from eventlog.analysis.reports.sureness import verdict
 from eventlog.analysis.runs import NoRunsError, find_run, root_path
-from eventlog.analysis.vectors import StatisticsError
+from eventlog.analysis.statistics.vectors import StatisticsError
 from eventlog.errors import EvlogError
 from eventlog.storage.layout import RunPath
 

@@ -18,7 +18,7 @@ from typing import Protocol
 
 import msgspec
 
-from eventlog.analysis.vectors import StatisticsError
+from eventlog.analysis.statistics.vectors import StatisticsError
 from eventlog.values import flatten
 
 FIELDS = ("experiment", "project", "name", "status")

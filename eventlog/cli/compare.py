@@ -17,8 +17,8 @@ from eventlog.cli.leaderboard import Benchmark, Metric, WhichMode
 from eventlog.cli.options import DEFAULT_ROOT, AsJson, Root
 
 if TYPE_CHECKING:
-    from eventlog.analysis.compared import Comparison, Section
-    from eventlog.analysis.difference import Diff
+    from eventlog.analysis.comparison.compared import Comparison, Section
+    from eventlog.analysis.comparison.difference import Diff
 
 WIDTH = 80
 MAX_CELL = 60
@@ -49,8 +49,8 @@ def compare(
     The winner is the run with the best value of --metric, by default of the only accuracy, else of the only
     result that all have.
     """
-    from eventlog.analysis.compared import STAR
-    from eventlog.analysis.comparison import compare_facts
+    from eventlog.analysis.comparison.compared import STAR
+    from eventlog.analysis.comparison.comparing import compare_facts
     from eventlog.analysis.facts import load
 
     found = list(dict.fromkeys(resolve_run(name, root) for name in runs))
@@ -230,8 +230,8 @@ def diff(
     with METRIC.value, of B alone. Operators are >= <= > < == and ~ (no further apart than). A metric that is
     missing, and NaN, break a rule.
     """
-    from eventlog.analysis.difference import diff_sides, load_side
-    from eventlog.analysis.gates import parse_gate
+    from eventlog.analysis.comparison.difference import diff_sides, load_side
+    from eventlog.analysis.comparison.gates import parse_gate
     from eventlog.analysis.rules import RuleError
     from eventlog.storage.system import replace_file
 
@@ -263,7 +263,7 @@ def diff(
 
 
 def _write_diff(found: Diff) -> None:
-    from eventlog.analysis.difference import GATE_COLUMNS, METRIC_COLUMNS, PARAM_COLUMNS
+    from eventlog.analysis.comparison.difference import GATE_COLUMNS, METRIC_COLUMNS, PARAM_COLUMNS
 
     render.write(f"A  {render.printable(found.a.label)}")
     render.write(f"B  {render.printable(found.b.label)}")

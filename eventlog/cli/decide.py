@@ -13,7 +13,7 @@ from eventlog.cli.options import DEFAULT_ROOT, AsJson, Root
 from eventlog.cli.runs import Status
 
 if TYPE_CHECKING:
-    from eventlog.analysis.decision import Decision
+    from eventlog.analysis.ranking.decision import Decision
     from eventlog.events import Event
     from eventlog.storage.layout import RunPath
 
@@ -63,7 +63,7 @@ def decide(
     conditions (std<=0.5, n>=3, seeds>=3, mean train_time<=60), within NUMBER (so close is as good), and
     tie-breaks. The same decision again adds nothing. The exit code is 1 if nobody wins.
     """
-    from eventlog.analysis.decision import decide as decided
+    from eventlog.analysis.ranking.decision import decide as decided
     from eventlog.analysis.rules import RuleError
 
     if not root.is_dir():

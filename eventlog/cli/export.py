@@ -18,7 +18,7 @@ from eventlog.cli.options import DEFAULT_ROOT, AsJson, Root, Runs
 from eventlog.storage.layout import RunPath
 
 if TYPE_CHECKING:
-    from eventlog.analysis.stats import Stats
+    from eventlog.analysis.totals import Stats
     from eventlog.query.answer import Rows
 
 
@@ -120,7 +120,7 @@ def _json(runs: Sequence[RunPath], *, canonical: bool, ignore: list[str], artifa
 
 def _rows(runs: Sequence[RunPath], table: ExportTable, form: ExportFormat, output: Path | None) -> None:
     if table is ExportTable.RUNS:
-        from eventlog.analysis.tabular import run_table
+        from eventlog.analysis.exports.table import run_table
 
         found = run_table([run.path for run in runs])
         with _growing(output) as young:
@@ -195,7 +195,7 @@ def _write(data: bytes, output: Path | None) -> None:
 
 def stats(root: Root = DEFAULT_ROOT, as_json: AsJson = False) -> None:
     """Show what lies below ROOT: projects, runs, events, sizes, the busiest metrics."""
-    from eventlog.analysis.stats import stats as stats_of
+    from eventlog.analysis.totals import stats as stats_of
 
     if not root.is_dir():
         raise RootNotFoundError(root)

@@ -17,7 +17,7 @@ from eventlog.cli.options import DEFAULT_ROOT, AsJson, Root
 from eventlog.cli.runs import Status
 
 if TYPE_CHECKING:
-    from eventlog.analysis.ranking import Leaderboard
+    from eventlog.analysis.ranking.board import Leaderboard
 
 
 class Mode(StrEnum):
@@ -98,7 +98,7 @@ def leaderboard(
     Without --metric the only accuracy counts, else the only result that all runs have. Equal ranks are shown
     as 1=; NaN comes last. Runs that go on count with what they have so far.
     """
-    from eventlog.analysis.ranking import leaderboard as ranked
+    from eventlog.analysis.ranking.board import leaderboard as ranked
 
     if not root.is_dir():
         raise RootNotFoundError(root)

@@ -17,7 +17,7 @@ from eventlog.cli.options import DEFAULT_ROOT, AsJson, Root
 from eventlog.cli.selecting import SYNTAX, select
 
 if TYPE_CHECKING:
-    from eventlog.analysis.curves import Curves
+    from eventlog.analysis.plots.curves import Curves
 
 
 class XAxis(StrEnum):
@@ -69,7 +69,7 @@ def plot(
 
     The terminal's curves are coloured; in a pipe, or with NO_COLOR, each has a letter.
     """
-    from eventlog.analysis.curves import curves
+    from eventlog.analysis.plots.curves import curves
 
     if bands and group_by:
         raise typer.BadParameter("--bands and --group-by both say what a curve is. Give one of them.")
@@ -81,7 +81,7 @@ def plot(
         groups = chosen if bands else _grouped(paths, group_by) if group_by else None
         found = curves(paths, metric or (), root=root, x=x.value, smooth=smooth, groups=groups)
     if output is not None:
-        from eventlog.analysis.plot_figure import save
+        from eventlog.analysis.plots.drawing import save
 
         save(found, output, log_y=log_y, title=title)
     if as_json:
@@ -99,7 +99,7 @@ def _grouped(paths: list[Path], names: list[str]) -> dict[str, list[Path]]:
 
 
 def _show(found: Curves, width: int | None, height: int | None, *, log_y: bool) -> None:
-    from eventlog.analysis.plot_terminal import terminal
+    from eventlog.analysis.plots.text import terminal
 
     columns, lines = shutil.get_terminal_size((80, 24))
     is_screen = sys.stdout.isatty()

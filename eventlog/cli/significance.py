@@ -13,9 +13,9 @@ from eventlog.cli.options import DEFAULT_ROOT, AsJson, Root
 from eventlog.cli.selecting import SYNTAX, select
 
 if TYPE_CHECKING:
-    from eventlog.analysis.chance import Comparison, Significance
-    from eventlog.analysis.contrast import Contrast
-    from eventlog.analysis.outcomes import Outcome
+    from eventlog.analysis.chance.answer import Comparison, Significance
+    from eventlog.analysis.statistics.contrast import Contrast
+    from eventlog.analysis.statistics.outcomes import Outcome
 
 
 class Alternative(StrEnum):
@@ -106,8 +106,8 @@ def significance(
     One run on each side: the samples of a benchmark, in pairs. Several: a result of each, in pairs where
     both sides have the same seeds. Differences are the first minus the second.
     """
-    from eventlog.analysis.chance import significance as ask
-    from eventlog.analysis.contrast import Options
+    from eventlog.analysis.chance.answer import significance as ask
+    from eventlog.analysis.statistics.contrast import Options
 
     if len(groups) < 2:
         raise typer.BadParameter("there is nothing to compare with. Give two or more.", param_hint="A B...")
@@ -175,7 +175,7 @@ def _write_groups(one: Comparison) -> None:
 
 
 def _write_tests(one: Comparison, correction: str) -> None:
-    from eventlog.analysis.wording import p_text, range_text
+    from eventlog.analysis.chance.wording import p_text, range_text
 
     found = one.found
     rows = []
@@ -194,7 +194,7 @@ def _write_tests(one: Comparison, correction: str) -> None:
 
 
 def _how(test: Outcome, found: Contrast) -> str:
-    from eventlog.analysis.wording import arranged
+    from eventlog.analysis.chance.wording import arranged
 
     if test.test == "welch_t" and found.is_paired:
         return "as if unpaired"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,6 +90,8 @@ class DatasetCalls(Runs):
         if not parts:
             return {}, None
         stem = f"{name}-{split}-indices" if split else f"{name}-indices"
+        import tempfile  # milliseconds, and few runs need it
+
         with tempfile.TemporaryDirectory() as directory:
             try:
                 file = write_indices(parts, Path(directory), safe_name(stem))

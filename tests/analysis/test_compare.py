@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from eventlog.analysis import compare
-from eventlog.analysis.comparison import TooFewRunsError
+from eventlog.analysis.comparison.comparing import TooFewRunsError
 from eventlog.errors import AmbiguousRunError, RunNotFoundError
 from eventlog.events import Dataset
 from tests.analysis.support_comparison import make_run

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from eventlog import events as ev
-from eventlog.analysis.curves import Curve, curves
-from eventlog.analysis.vectors import StatisticsError
+from eventlog.analysis.plots.curves import Curve, curves
+from eventlog.analysis.statistics.vectors import StatisticsError
 from eventlog.errors import EvlogError
 from tests.analysis.support_statistics import log_run
 from tests.logs import LogMaker, put

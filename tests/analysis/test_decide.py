@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from eventlog import Tracker, TrackingConfig
 from eventlog.analysis import decide
-from eventlog.analysis.deciding import parse_rule
-from eventlog.analysis.decision import Decision
+from eventlog.analysis.ranking.grammar import parse_rule
+from eventlog.analysis.ranking.decision import Decision
 from eventlog.analysis.naming import AmbiguousMetricError, UnknownMetricError
 from eventlog.analysis.rules import RuleError
 from eventlog.analysis.runs import NoRunsError

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventlog.analysis import diff
-from eventlog.analysis.difference import BaselineError, NoSuchGroupError
-from eventlog.analysis.gates import check_gate, parse_gate
+from eventlog.analysis.comparison.difference import BaselineError, NoSuchGroupError
+from eventlog.analysis.comparison.gates import check_gate, parse_gate
 from eventlog.analysis.naming import AmbiguousMetricError
 from eventlog.analysis.rules import RuleError
 from eventlog.errors import RunNotFoundError

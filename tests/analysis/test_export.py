@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 from eventlog import events as ev
-from eventlog.analysis.exporting import canonical, canonical_bytes, document
+from eventlog.analysis.exports.document import canonical, canonical_bytes, document
 from eventlog.analysis.timings import is_timing
 from eventlog.tracker import Tracker, TrackingConfig
 from tests.cli.conftest import Evlog, clean_environment, evlog

@@ -17,11 +17,11 @@ import numpy
 import pytest
 from matplotlib.axes import Axes
 
-from eventlog.analysis import plot
-from eventlog.analysis.curves import Curve, Curves
-from eventlog.analysis.plot_axes import COLOURS, Range, moment, spanned, tick_text, ticks, time_unit
-from eventlog.analysis.plot_terminal import pieces
-from eventlog.analysis.vectors import StatisticsError
+from eventlog.analysis import plots as plot
+from eventlog.analysis.plots.curves import Curve, Curves
+from eventlog.analysis.plots.axes import COLOURS, Range, moment, spanned, tick_text, ticks, time_unit
+from eventlog.analysis.plots.text import pieces
+from eventlog.analysis.statistics.vectors import StatisticsError
 from eventlog.query.answer import MissingExtraError
 
 NAN = math.nan

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from eventlog.analysis.curves import Curve
+from eventlog.analysis.plots.curves import Curve
 from eventlog.analysis.groups import Spread
-from eventlog.analysis.plot_axes import drawable
+from eventlog.analysis.plots.axes import drawable
 from eventlog.analysis.reports.markup import Markup, text
 from eventlog.analysis.reports.model import Chart
 from eventlog.analysis.reports.scales import Scale, has_log, x_scale, y_scale

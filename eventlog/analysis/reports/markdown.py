@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eventlog.analysis.plot_axes import printable
+from eventlog.analysis.plots.axes import printable
 from eventlog.analysis.reports import telling
 from eventlog.analysis.reports.charts import sparkline
 from eventlog.analysis.reports.markup import duration, moment

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from eventlog.analysis.plot_axes import drawable, spanned, tick_text, ticks
+from eventlog.analysis.plots.axes import drawable, spanned, tick_text, ticks
 
 
 class Scale(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +31,7 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
         return self._log_ticks(most) if self.is_log else self._linear_ticks(most)
 
     def _linear_ticks(self, most: int) -> list[tuple[float, str]]:
-        from eventlog.analysis.plot_axes import Range
+        from eventlog.analysis.plots.axes import Range
 
         found = ticks(Range(self.low, self.high), most)
         step = found[1] - found[0] if len(found) > 1 else abs(found[0])

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from eventlog.analysis.directions import Mode, guess_mode
 from eventlog.analysis.groups import Group, Scores, group_runs, pick_params, varying
 from eventlog.analysis.naming import NoMetricError, default_metric, pick_metric
-from eventlog.analysis.ranking import Place, rank
+from eventlog.analysis.ranking.board import Place, rank
 from eventlog.analysis.reports.model import Standing, Standings, counted
 from eventlog.analysis.timings import is_timing
 

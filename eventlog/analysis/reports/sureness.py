@@ -21,7 +21,7 @@ def verdict(standings: Standings, runs: Mapping[str, Scores]) -> Verdict:
         return _nothing("no metric ranks the runs")
     if len(ranked) < 2:
         return _nothing(f"fewer than two {'groups' if standings.group_by else 'runs'} have a number of {standings.metric}")
-    from eventlog.analysis.chance import significance
+    from eventlog.analysis.chance.answer import significance
 
     try:
         found = significance(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from eventlog.analysis.curves import Curve
+from eventlog.analysis.plots.curves import Curve
 from eventlog.analysis.groups import text_of
 from eventlog.analysis.reports.markup import duration, moment
 from eventlog.analysis.reports.model import About, Chart, Report, Standing, Standings, Varied, counted, listed

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from eventlog.analysis.outcomes import Effect
-from eventlog.analysis.vectors import is_flat, pairs, vector
+from eventlog.analysis.statistics.outcomes import Effect
+from eventlog.analysis.statistics.vectors import is_flat, pairs, vector
 
 
 def cohens_d(a: Sequence[float], b: Sequence[float]) -> Effect:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from eventlog.analysis.outcomes import Alternative, Outcome
-from eventlog.analysis.vectors import StatisticsError, check_alternative, need_scipy, pairs
+from eventlog.analysis.statistics.outcomes import Alternative, Outcome
+from eventlog.analysis.statistics.vectors import StatisticsError, check_alternative, need_scipy, pairs
 
 EXACT_BELOW = 25
 """Discordant pairs below which the binomial is summed instead of approximated."""

@@ -11,7 +11,7 @@ import msgspec
 from eventlog.analysis.facts import RunFacts, results
 from eventlog.analysis.groups import seed_of as seed_in
 from eventlog.analysis.naming import UnknownMetricError, default_metric, pick_metric
-from eventlog.analysis.vectors import StatisticsError
+from eventlog.analysis.statistics.vectors import StatisticsError
 from eventlog.errors import BadValueError
 from eventlog.events import Sample
 from eventlog.values import number_in_memory

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from eventlog.analysis.plot_axes import Range
-from eventlog.analysis.vectors import need
+from eventlog.analysis.plots.axes import Range
+from eventlog.analysis.statistics.vectors import need
 
 _ONE_AT_A_TIME = threading.Lock()
 """plotext has one figure for the whole process."""

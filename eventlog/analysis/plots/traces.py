@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from eventlog.analysis.vectors import need
+from eventlog.analysis.statistics.vectors import need
 from eventlog.errors import BadValueError
 
 if TYPE_CHECKING:
-    from eventlog.analysis.vectors import Vector
+    from eventlog.analysis.statistics.vectors import Vector
     from eventlog.query.connect import Connection
 
 _OF_RANK = re.compile(r"rank(\d{1,9})/(.+)", re.DOTALL)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from eventlog.analysis.vectors import StatisticsError
+from eventlog.analysis.statistics.vectors import StatisticsError
 
 CORRECTIONS = ("holm", "bh", "none")
 

@@ -11,7 +11,7 @@ import msgspec
 
 from eventlog.analysis.directions import guess_mode, is_better
 from eventlog.analysis.facts import load, results
-from eventlog.analysis.gates import Gate, GateResult, check_gate, parse_gate, relative_to, subtract
+from eventlog.analysis.comparison.gates import Gate, GateResult, check_gate, parse_gate, relative_to, subtract
 from eventlog.analysis.groups import is_tie, spread, text_of
 from eventlog.analysis.runs import find_run, root_path
 from eventlog.analysis.selection import fits, is_condition, parse_condition

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from eventlog.analysis.deciding import Condition, Criterion, DecisionRule, parse_rule
+from eventlog.analysis.ranking.grammar import Condition, Criterion, DecisionRule, parse_rule
 from eventlog.analysis.directions import Mode, guess_mode
 from eventlog.analysis.groups import Group, Spread, group_runs, is_tie, pick_params, varying
 from eventlog.analysis.naming import pick_metric

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from eventlog.analysis.curves import Curve, Curves
-from eventlog.analysis.plot_axes import (
+from eventlog.analysis.plots.curves import Curve, Curves
+from eventlog.analysis.plots.axes import (
     Range,
     drawable,
     moment,
@@ -16,7 +16,7 @@ from eventlog.analysis.plot_axes import (
     ticks,
     time_unit,
 )
-from eventlog.analysis.plot_canvas import Canvas, Line, draw
+from eventlog.analysis.plots.canvas import Canvas, Line, draw
 
 NAMED = 8
 """Curves that the legend names."""

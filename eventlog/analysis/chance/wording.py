@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from eventlog.analysis.contrast import Contrast, Options
-from eventlog.analysis.outcomes import Interval, Outcome
-from eventlog.analysis.pairing import Numbers
-from eventlog.analysis.resampling import smallest_p
+from eventlog.analysis.statistics.contrast import Contrast, Options
+from eventlog.analysis.statistics.outcomes import Interval, Outcome
+from eventlog.analysis.chance.pairing import Numbers
+from eventlog.analysis.statistics.resampling import smallest_p
 
 if TYPE_CHECKING:
-    from eventlog.analysis.chance import Significance
+    from eventlog.analysis.chance.answer import Significance
 
 FEW = 5
 _NAMES = {

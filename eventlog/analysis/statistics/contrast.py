@@ -8,18 +8,18 @@ from typing import Literal, get_args
 
 import msgspec
 
-from eventlog.analysis.effects import cohens_d, hedges_g, paired_d_z
-from eventlog.analysis.outcomes import Alternative, Effect, Interval, Outcome, builtins_of
-from eventlog.analysis.proportions import mcnemar
-from eventlog.analysis.resampling import (
+from eventlog.analysis.statistics.effects import cohens_d, hedges_g, paired_d_z
+from eventlog.analysis.statistics.outcomes import Alternative, Effect, Interval, Outcome, builtins_of
+from eventlog.analysis.statistics.proportions import mcnemar
+from eventlog.analysis.statistics.resampling import (
     EXACT_UP_TO,
     Bootstrap,
     arrangements,
     bootstrap_interval,
     permutation_test,
 )
-from eventlog.analysis.ttests import difference_interval, paired_t, welch_t
-from eventlog.analysis.vectors import StatisticsError, check_alternative, check_level, vector
+from eventlog.analysis.statistics.ttests import difference_interval, paired_t, welch_t
+from eventlog.analysis.statistics.vectors import StatisticsError, check_alternative, check_level, vector
 
 WhichTest = Literal["auto", "permutation", "t", "mcnemar"]
 WhichInterval = Literal["auto", "t", "percentile", "bca"]

@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Literal, get_args
 import msgspec
 
 from eventlog.analysis.naming import NoMetricError, pick_metric
-from eventlog.analysis.outcomes import builtins_of
+from eventlog.analysis.statistics.outcomes import builtins_of
 from eventlog.analysis.runs import short_labels
-from eventlog.analysis.traces import Source, Trace
-from eventlog.analysis.vectors import StatisticsError
+from eventlog.analysis.plots.traces import Source, Trace
+from eventlog.analysis.statistics.vectors import StatisticsError
 
 if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
 
-    from eventlog.analysis.vectors import Vector
+    from eventlog.analysis.statistics.vectors import Vector
 
 XAxis = Literal["step", "time", "relative"]
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from eventlog.analysis.curves import Curve
+from eventlog.analysis.plots.curves import Curve
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
 """Told apart by people with any kind of colour vision.

@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from eventlog.analysis.outcomes import ALTERNATIVES
+from eventlog.analysis.statistics.outcomes import ALTERNATIVES
 from eventlog.errors import EvlogError
 
 if TYPE_CHECKING:

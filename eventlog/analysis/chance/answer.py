@@ -14,12 +14,12 @@ from pathlib import Path
 
 import msgspec
 
-from eventlog.analysis.contrast import Contrast, Options, contrast
-from eventlog.analysis.corrections import CORRECTIONS, corrected
+from eventlog.analysis.statistics.contrast import Contrast, Options, contrast
+from eventlog.analysis.statistics.corrections import CORRECTIONS, corrected
 from eventlog.analysis.directions import guess_mode
 from eventlog.analysis.facts import RunFacts, load
-from eventlog.analysis.outcomes import builtins_of
-from eventlog.analysis.pairing import (
+from eventlog.analysis.statistics.outcomes import builtins_of
+from eventlog.analysis.chance.pairing import (
     LeftOut,
     Numbers,
     common_benchmarks,
@@ -28,8 +28,8 @@ from eventlog.analysis.pairing import (
     result_metric,
     sample_metric,
 )
-from eventlog.analysis.vectors import StatisticsError, need_scipy
-from eventlog.analysis.wording import Wording, sentence, warnings_of
+from eventlog.analysis.statistics.vectors import StatisticsError, need_scipy
+from eventlog.analysis.chance.wording import Wording, sentence, warnings_of
 
 AnyRun = str | os.PathLike[str] | RunFacts
 
@@ -72,7 +72,7 @@ class Significance(msgspec.Struct, frozen=True, kw_only=True):
         return builtins_of(self)
 
     def _repr_html_(self) -> str:
-        from eventlog.analysis.wording import html_of
+        from eventlog.analysis.chance.wording import html_of
 
         return html_of(self)
 

@@ -7,8 +7,8 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from eventlog.analysis.outcomes import Alternative, Interval, Outcome
-from eventlog.analysis.vectors import (
+from eventlog.analysis.statistics.outcomes import Alternative, Interval, Outcome
+from eventlog.analysis.statistics.vectors import (
     StatisticsError,
     check_alternative,
     check_level,
@@ -18,7 +18,7 @@ from eventlog.analysis.vectors import (
 )
 
 if TYPE_CHECKING:
-    from eventlog.analysis.vectors import Vector
+    from eventlog.analysis.statistics.vectors import Vector
 
 Bootstrap = Literal["bca", "percentile"]
 

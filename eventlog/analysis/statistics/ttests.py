@@ -6,8 +6,8 @@ import math
 import warnings
 from collections.abc import Sequence
 
-from eventlog.analysis.outcomes import Alternative, Interval, Outcome
-from eventlog.analysis.vectors import check_alternative, check_level, is_flat, pairs, vector
+from eventlog.analysis.statistics.outcomes import Alternative, Interval, Outcome
+from eventlog.analysis.statistics.vectors import check_alternative, check_level, is_flat, pairs, vector
 
 NO_SPREAD = "the values do not spread, so that t is undefined"
 
