@@ -91,7 +91,11 @@ def report(
     limits = limits or Limits()
     where_from, only = _named(root_path(root), runs)
     asked = {"project": project, "experiment": experiment, "status": " or ".join(status), "where": where}
-    said = "" if only is not None else " and ".join(f"{name} {value!r}" for name, value in asked.items() if value)
+    said = (
+        ""
+        if only is not None
+        else " and ".join(f"{name} {value!r}" for name, value in asked.items() if value)
+    )
     with connected(where_from) as connection:
         ids = None if only is None else [(run.project, run.run_id) for run in only]
         below = Below(
@@ -100,7 +104,11 @@ def report(
         if not below.runs:
             raise NoRunsError(str(where_from), said)
         ranked = standings(
-            [run.scores for run in below.runs], metrics=metrics, mode=mode, group_by=group_by, most=limits.places
+            [run.scores for run in below.runs],
+            metrics=metrics,
+            mode=mode,
+            group_by=group_by,
+            most=limits.places,
         )
         return _Writer(below, where_from, ranked, limits).report(title, said, date, log_y=log_y)
 
@@ -136,7 +144,9 @@ class _Writer:
         limits, below = self._limits, self._below
         rows = self._rows()
         troubled = [row for row in rows if row.status not in {"finished", "running"}]
-        best_first = list(dict.fromkeys([*(r for p in self._ranked.places for r in p.place.runs), *self._scores]))
+        best_first = list(
+            dict.fromkeys([*(r for p in self._ranked.places for r in p.place.runs), *self._scores])
+        )
         pictures, more_pictures = images(below, best_first[: limits.runs], self._paths, most=limits.images)
         charts = self._try(
             [],
@@ -204,7 +214,9 @@ class _Writer:
             projects=projects,
             runs=len(scores),
             statuses=dict(sorted(Counter(run.status for run in scores).items())),
-            first_started_at=min((one.started_at for one in facts if one.started_at is not None), default=None),
+            first_started_at=min(
+                (one.started_at for one in facts if one.started_at is not None), default=None
+            ),
             last_event_at=self._below.last_event_at(),
             duration_s=sum(one.duration_s or 0.0 for one in facts),
             commits=dict(sorted(commits.items(), key=lambda pair: (-pair[1], pair[0]))),
@@ -240,7 +252,9 @@ class _Writer:
             duration_s=facts.duration_s,
             seed="" if scores.seed is None else text_of(scores.seed),
             params={
-                key: text_of(scores.params[key]) for key in self._vary[: self._limits.params] if key in scores.params
+                key: text_of(scores.params[key])
+                for key in self._vary[: self._limits.params]
+                if key in scores.params
             },
             result=scores.results.get(self._ranked.metric) if self._ranked.metric else None,
             place=place,
@@ -254,7 +268,8 @@ class _Writer:
         found = []
         for key in self._vary[: self._limits.params]:
             count = Counter(
-                text_of(run.scores.params[key]) if key in run.scores.params else "(not set)" for run in self._runs
+                text_of(run.scores.params[key]) if key in run.scores.params else "(not set)"
+                for run in self._runs
             )
             values = list(count.items())
             found.append(Varied(key=key, values=values[:12], left_out=max(0, len(values) - 12)))

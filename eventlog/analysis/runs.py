@@ -34,30 +34,50 @@ def root_path(root: str | os.PathLike[str] | None) -> Path:
 
 
 def find_run(name: str | os.PathLike[str], root: Path) -> RunPath:
-    """Return the run *name* below *root*: an id, PROJECT/ID, the beginning of an id, or a directory.
+    """Return the run that *name* means: PROJECT/ID, an id, a directory, or the beginning of an id.
+
+    They are tried in this order, so that a longer id never hides a run that is named in full; a path object,
+    and what begins with ``/`` or ``.``, is a directory at once.
 
     Raises:
-        RunNotFoundError: it is none.
-        AmbiguousRunError: it may be several.
+        RunNotFoundError: it fits none.
+        AmbiguousRunError: it fits several.
     """
-    path = Path(os.path.abspath(name))  # noqa: PTH100 - resolve() would follow links and change the names
-    if not isinstance(name, str) and is_run(path):
-        return RunPath(path.parent.name, path.name, path)
     text = os.fspath(name)
-    runs = list(iter_runs(root))
-    exact = [run for run in runs if text in {run.run_id, f"{run.project}/{run.run_id}"}]
-    if not exact and is_run(path):
+    is_directory = not isinstance(name, str) or text.startswith((os.sep, "."))
+    exact = None if is_directory else _below(text, root)
+    if exact is not None:
+        return exact
+    runs = [] if is_directory else list(iter_runs(root))
+    with_id = [run for run in runs if run.run_id == text]
+    if with_id:
+        return _only(text, with_id, root)
+    path = Path(os.path.abspath(text))  # noqa: PTH100 - resolve() would follow links and change the names
+    if text and is_run(path):
         return RunPath(path.parent.name, path.name, path)
-    fits = exact or [run for run in runs if text and _label(run, text).startswith(text)]
+    is_prefix = text != "" and not text.endswith("/")
+    return _only(
+        text, [run for run in runs if is_prefix and label_of(run, "/" in text).startswith(text)], root
+    )
+
+
+def label_of(run: RunPath, with_project: bool) -> str:
+    """Return the run's id, or ``PROJECT/ID``."""
+    return f"{run.project}/{run.run_id}" if with_project else run.run_id
+
+
+def _below(name: str, root: Path) -> RunPath | None:
+    project, _, run_id = name.rstrip("/").partition("/")
+    path = root / project / run_id
+    return RunPath(project, run_id, path) if run_id and "/" not in run_id and is_run(path) else None
+
+
+def _only(name: str, fits: Sequence[RunPath], root: Path) -> RunPath:
     if not fits:
-        raise RunNotFoundError(text, root)
+        raise RunNotFoundError(name, root)
     if len(fits) > 1:
-        raise AmbiguousRunError(text, [f"{run.project}/{run.run_id}" for run in fits])
+        raise AmbiguousRunError(name, [label_of(run, True) for run in fits])
     return fits[0]
-
-
-def _label(run: RunPath, text: str) -> str:
-    return f"{run.project}/{run.run_id}" if "/" in text else run.run_id
 
 
 def short_labels(runs: Sequence[tuple[str, str, str]]) -> list[str]:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from eventlog.cli import render
-from eventlog.cli.find import complete_run, resolve_run
+from eventlog.analysis.runs import find_run
+from eventlog.cli.find import complete_run
 from eventlog.cli.leaderboard import Benchmark, Metric, WhichMode
 from eventlog.cli.options import DEFAULT_ROOT, AsJson, Root
 
@@ -53,7 +54,7 @@ def compare(
     from eventlog.analysis.comparison.comparing import compare_facts
     from eventlog.analysis.facts import load
 
-    found = list(dict.fromkeys(resolve_run(name, root) for name in runs))
+    found = list(dict.fromkeys(find_run(name, root) for name in runs))
     if len(found) < 2:
         raise typer.BadParameter("a comparison needs two different runs or more.", param_hint="RUN")
     with render.progress("reading runs", total=len(found)) as bar:

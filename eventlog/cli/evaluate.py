@@ -253,7 +253,7 @@ def _go_on(
     run: str, given: Plan, how: dict[str, object], api_key_env: str, root: Path, *, as_json: bool
 ) -> None:
     """Evaluate in a run that is there, as it was begun."""
-    from eventlog.cli.find import resolve_run
+    from eventlog.analysis.runs import find_run
     from eventlog.cli.writing import has_living_writer
     from eventlog.evaluation.engine_errors import BadEvaluationError
     from eventlog.evaluation.engine_log import PATIENT
@@ -262,7 +262,7 @@ def _go_on(
     from eventlog.tracker.config import TrackingConfig
     from eventlog.tracker.core import Tracker
 
-    found = resolve_run(run, root)
+    found = find_run(run, root)
     label = f"{found.project}/{found.run_id}"
     plan = gone_on(plan_of(outline(found.path).params, label), given, label)
     if has_living_writer(found.path):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from eventlog.cli import render
-from eventlog.cli.find import resolve_run
+from eventlog.analysis.runs import find_run
 from eventlog.cli.options import DEFAULT_ROOT, OneRun, Root
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def tail(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
     """Show the last events of a run, one a line."""
-    found = resolve_run(run, root)
+    found = find_run(run, root)
     show = _show_json if as_json else _show_text(found.path)
     kept = _Newest(None if everything else lines)
     if follow:

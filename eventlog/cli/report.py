@@ -58,7 +58,9 @@ def report(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write .html or .md; default Markdown to stdout."),
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Write .html or .md; default Markdown to stdout."
+        ),
     ] = None,
     title: Annotated[str | None, typer.Option(metavar="TEXT", help="Over the page.")] = None,
     date: Annotated[
@@ -117,9 +119,7 @@ def _form(output: Path | None) -> str:
         return ".md"
     form = {".htm": ".html", ".markdown": ".md"}.get(output.suffix.lower(), output.suffix.lower())
     if form not in {".html", ".md"}:
-        raise typer.BadParameter(
-            f"{str(output)!r} is neither .html nor .md.", param_hint="--output"
-        )
+        raise typer.BadParameter(f"{str(output)!r} is neither .html nor .md.", param_hint="--output")
     if not output.absolute().parent.is_dir():
         raise FileNotFoundError(f"there is no directory for {str(output)!r}.")
     return form

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from eventlog.cli import render
-from eventlog.cli.find import complete_run, resolve_run
+from eventlog.analysis.runs import find_run
+from eventlog.cli.find import complete_run
 from eventlog.cli.options import DEFAULT_ROOT, AsJson, Root
 from eventlog.errors import EvlogError
 from eventlog.storage.layout import RunPath
@@ -115,7 +116,7 @@ def reproduce(
         return
     from eventlog.lineage.reproduce import make_plan, read_recorded
 
-    found = resolve_run(run, root.absolute())
+    found = find_run(run, root.absolute())
     with render.progress(f"reading {found.run_id}"):
         recorded = read_recorded(found.path)
         plan = make_plan(
@@ -180,7 +181,7 @@ def _what_is_missing(run: str, root: Path, as_json: bool) -> None:
     if run.endswith(".json") and Path(run).is_file():
         record = _read_record(Path(run))
     else:
-        record = record_of(load(resolve_run(run, root).path))
+        record = record_of(load(find_run(run, root).path))
     gaps = missing_in_record(record)
     if as_json:
         proposed = corrected_record(record)

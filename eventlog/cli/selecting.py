@@ -7,7 +7,8 @@ from pathlib import Path
 
 import typer
 
-from eventlog.cli.find import RootNotFoundError, resolve_run
+from eventlog.analysis.runs import find_run
+from eventlog.cli.find import RootNotFoundError
 from eventlog.errors import RunNotFoundError
 
 SYNTAX = (
@@ -39,7 +40,7 @@ def select(text: str, root: Path) -> list[Path]:
         raise RootNotFoundError(root)
     if conditions:
         return matching(root, conditions)
-    found = [run or resolve_run(part, root).path for part, run in zip(parts, exact, strict=True)]
+    found = [run or find_run(part, root).path for part, run in zip(parts, exact, strict=True)]
     return list(dict.fromkeys(found))
 
 
@@ -48,7 +49,7 @@ def _exactly(name: str, root: Path) -> Path | None:
     if "=" not in name and "," not in name:
         return None
     with contextlib.suppress(RunNotFoundError):
-        found = resolve_run(name, root)
+        found = find_run(name, root)
         if name in {found.run_id, f"{found.project}/{found.run_id}"} or "/" in name:
             return found.path
     return None

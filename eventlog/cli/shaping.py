@@ -12,7 +12,8 @@ from typing import NamedTuple
 import typer
 from msgspec.structs import replace
 
-from eventlog.cli.find import all_runs, resolve_run
+from eventlog.analysis.runs import find_run
+from eventlog.cli.find import all_runs
 from eventlog.clock import SYSTEM_CLOCK
 from eventlog.delivery.shaping import Shape
 from eventlog.errors import EvlogError, RunNotFoundError
@@ -119,7 +120,7 @@ def wanted_runs(names: Sequence[str] | None, root: Path) -> tuple[list[RunPath],
 
 def _runs_of(name: str, root: Path) -> list[RunPath]:
     try:
-        return [resolve_run(name, root)]
+        return [find_run(name, root)]
     except RunNotFoundError:
         path = _absolute(name)
         if not path.is_dir():
@@ -155,7 +156,7 @@ def scope_of(name: str | None, root: Path, selection: Selection) -> Scope:
     if name is None:
         return Scope(root, RunSource(root), selection)
     try:
-        run = resolve_run(name, root)
+        run = find_run(name, root)
         return Scope(run.path, RunSource(run.path.parent.parent, only=run), selection)
     except RunNotFoundError:
         path = _absolute(name)

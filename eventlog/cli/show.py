@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from eventlog.cli import render
-from eventlog.cli.find import resolve_run
+from eventlog.analysis.runs import find_run
 from eventlog.cli.options import DEFAULT_ROOT, AsJson, OneRun, Root
 from eventlog.cli.runs import ended_at, outline_json, tags_text
 from eventlog.errors import BadValueError
@@ -21,7 +21,7 @@ def show(run: OneRun, root: Root = DEFAULT_ROOT, as_json: AsJson = False) -> Non
     """Show all that is known of a run."""
     from eventlog.analysis.facts import load
 
-    found = resolve_run(run, root)
+    found = find_run(run, root)
     with render.progress(f"reading {found.run_id}"):
         facts = load(found.path)
     view = facts.view

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from eventlog import events as ev
-from eventlog.cli.find import resolve_run
+from eventlog.analysis.runs import find_run
 from eventlog.cli.render import duration, local_time, plain, printable, size
 from eventlog.errors import AmbiguousRunError, RunNotFoundError
 from eventlog.tracker import Tracker, TrackingConfig
@@ -120,7 +120,7 @@ def test_run_is_found_by_each_of_its_names(root: Path, name: str) -> None:
     log_run(root, "digits-1")
     log_run(root, "other")
 
-    found = resolve_run(name, Path("experiments"))
+    found = find_run(name, Path("experiments"))
 
     assert (found.project, found.run_id) == ("demo", "digits-1")
     assert found.path.samefile(root / "demo" / "digits-1")
@@ -131,7 +131,7 @@ def test_run_named_in_full_is_not_hidden_by_a_longer_name(root: Path) -> None:
     log_run(root, "digits")
     log_run(root, "digits-1")
 
-    assert resolve_run("digits", root).run_id == "digits"
+    assert find_run("digits", root).run_id == "digits"
 
 
 def test_run_in_two_projects_is_ambiguous(root: Path) -> None:
@@ -140,7 +140,7 @@ def test_run_in_two_projects_is_ambiguous(root: Path) -> None:
     log_run(root, "one", project="b")
 
     with pytest.raises(AmbiguousRunError, match="a/one, b/one"):
-        resolve_run("one", root)
+        find_run("one", root)
 
 
 @pytest.mark.parametrize("name", ["", "x", "/", "..", "demo/", "demo/x", "a/b/c"])
@@ -149,14 +149,14 @@ def test_unknown_run_is_not_found(root: Path, name: str) -> None:
     log_run(root, "one")
 
     with pytest.raises(RunNotFoundError):
-        resolve_run(name, root)
+        find_run(name, root)
 
 
 def test_run_directory_can_be_the_current_one(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a run's directory, '.' is that run."""
     monkeypatch.chdir(log_run(root, "one"))
 
-    assert resolve_run(".", root).run_id == "one"
+    assert find_run(".", root).run_id == "one"
 
 
 # --- words ---------------------------------------------------------------------------------------

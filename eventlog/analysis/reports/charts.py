@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from eventlog.analysis.plots.curves import Curve
 from eventlog.analysis.groups import Spread
 from eventlog.analysis.plots.axes import drawable
+from eventlog.analysis.plots.curves import Curve
 from eventlog.analysis.reports.markup import Markup, text
 from eventlog.analysis.reports.model import Chart
 from eventlog.analysis.reports.scales import Scale, has_log, x_scale, y_scale
@@ -121,9 +121,7 @@ def _stretches_of_two(high: Sequence[Point], low: Sequence[Point]) -> list[tuple
     marked = [
         (x, top if bottom == bottom else math.nan) for (x, top), (_, bottom) in zip(high, low, strict=True)
     ]
-    other = [
-        (x, bottom if top == top else math.nan) for (x, top), (_, bottom) in zip(high, low, strict=True)
-    ]
+    other = [(x, bottom if top == top else math.nan) for (x, top), (_, bottom) in zip(high, low, strict=True)]
     return list(zip(_stretches(marked), _stretches(other), strict=True))
 
 
@@ -169,7 +167,12 @@ def strip(values: Sequence[float], spread: Spread | None, shown: Sequence[float]
         if math.isfinite(value)
     )
     whisker = ""
-    if spread is not None and math.isfinite(spread.mean) and spread.std is not None and math.isfinite(spread.std):
+    if (
+        spread is not None
+        and math.isfinite(spread.mean)
+        and spread.std is not None
+        and math.isfinite(spread.std)
+    ):
         low, high = (
             min(max(across.place(value), 1), 179)
             for value in (spread.mean - spread.std, spread.mean + spread.std)
@@ -207,4 +210,6 @@ def sparkline(curve: Curve, width: int = 24) -> str:
         return ""
     low, high = min(real), max(real)
     scale = (len(_BLOCKS) - 1) / (high - low) if 0 < high - low < math.inf else 0.0
-    return "".join(_BLOCKS[round((value - low) * scale)] if value == value else " " for value in shown).rstrip()
+    return "".join(
+        _BLOCKS[round((value - low) * scale)] if value == value else " " for value in shown
+    ).rstrip()

@@ -28,7 +28,9 @@ class _Logged(NamedTuple):
     caption: str
 
 
-def images(below: Below, runs: Sequence[str], paths: Mapping[str, Path], *, most: int) -> tuple[list[Image], int]:
+def images(
+    below: Below, runs: Sequence[str], paths: Mapping[str, Path], *, most: int
+) -> tuple[list[Image], int]:
     """Return at most *most* pictures, and how many more there are; the first ones of each run come first.
 
     Args:

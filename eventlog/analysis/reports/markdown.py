@@ -30,7 +30,12 @@ def to_markdown(report: Report) -> str:
         ("Evaluations", [line for one in report.benchmarks for line in _benchmark(one)]),
         ("Pictures", _pictures(report)),
         ("Runs that did not finish", _troubled(report)),
-        ("Damaged logs", [_table(("run", "what"), [(one.run, one.what) for one in report.damaged[:50]])] if report.damaged else []),
+        (
+            "Damaged logs",
+            [_table(("run", "what"), [(one.run, one.what) for one in report.damaged[:50]])]
+            if report.damaged
+            else [],
+        ),
         ("Audit", _audit(report)),
         ("All runs", _runs(report)),
     ]
@@ -47,7 +52,9 @@ def _text(value: str) -> str:
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> str:
     cells = [[printable(" ".join(cell.split())) for cell in row] for row in rows]
-    return markdown_table([printable(column) for column in columns], cells, right=[printable(one) for one in right])
+    return markdown_table(
+        [printable(column) for column in columns], cells, right=[printable(one) for one in right]
+    )
 
 
 def _ranking(report: Report) -> list[str]:

@@ -31,7 +31,9 @@ def one_line(value: str, most: int = _MOST_CHARACTERS) -> str:
 def lines(value: str, most: int = 2000) -> Markup:
     """Return *value* with its line breaks."""
     cut = value if len(value) <= most else f"{value[: most - 1]}…"
-    return Markup("<br>".join(html.escape(printable(line.replace("\t", "    "))) for line in cut.splitlines()))
+    return Markup(
+        "<br>".join(html.escape(printable(line.replace("\t", "    "))) for line in cut.splitlines())
+    )
 
 
 def name(value: str) -> Markup:
@@ -66,7 +68,9 @@ class Cell:
         return f"<td{_class('n' if self.is_number else '')}{value}>{self.content}</td>"
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[Cell | str]], *, numbers: Iterable[str] = ()) -> Markup:
+def table(
+    columns: Sequence[str], rows: Sequence[Sequence[Cell | str]], *, numbers: Iterable[str] = ()
+) -> Markup:
     """Return a table that can be sorted where scripts run; *numbers* names the columns with numbers."""
     right = set(numbers)
 
@@ -75,7 +79,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Cell | str]], *, numbe
         cells = (one if isinstance(one, Cell) else Cell(one, is_number=key in right) for one, key in pairs)
         return f"<tr>{''.join(map(str, cells))}</tr>"
 
-    head = "".join(f'<th scope="col"{_class("n" if key in right else "")}>{text(key)}</th>' for key in columns)
+    head = "".join(
+        f'<th scope="col"{_class("n" if key in right else "")}>{text(key)}</th>' for key in columns
+    )
     return Markup(
         f'<div class="wide" tabindex="0"><table class="sortable"><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(map(line, rows))}</tbody></table></div>"

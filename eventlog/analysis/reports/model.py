@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from eventlog.analysis.plots.curves import Curve
 from eventlog.analysis.directions import Mode
 from eventlog.analysis.groups import Spread
+from eventlog.analysis.plots.curves import Curve
 from eventlog.analysis.ranking.board import Place
 from eventlog.analysis.shown import Shown
 

@@ -76,7 +76,7 @@
       for (const one of shown) {
         const i = nearest(one.x, step), line = document.createElement("div");
         if (step < one.x[0] || step > one.x[one.x.length - 1]) continue;
-        const mark = chart.ownerDocument.querySelector(`.legend .k${one.place} + svg`);
+        const mark = document.querySelector(`.legend .k${one.place} + svg`);
         if (mark) line.append(mark.cloneNode(true));
         const name = document.createElement("bdi"), value = document.createElement("b");
         name.textContent = one.name;

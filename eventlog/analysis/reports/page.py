@@ -16,7 +16,19 @@ from importlib.resources import files
 
 from eventlog.analysis.reports import telling
 from eventlog.analysis.reports.charts import HEIGHT, LEFT, RIGHT, WIDTH, is_switchable, strip, svg, swatch
-from eventlog.analysis.reports.markup import Cell, Markup, duration, join, lines, moment, name, one_line, table, tag, text
+from eventlog.analysis.reports.markup import (
+    Cell,
+    Markup,
+    duration,
+    join,
+    lines,
+    moment,
+    name,
+    one_line,
+    table,
+    tag,
+    text,
+)
 from eventlog.analysis.reports.model import Benchmark, Chart, Report, Standing, counted, listed
 from eventlog.analysis.reports.scales import x_scale
 from eventlog.analysis.shown import mean_and_std, number
@@ -130,7 +142,7 @@ def _place_cells(report: Report, one: Standing, i: int) -> list[Cell]:
     texts = telling.place_cells(one, standings)
     first = 1 + (len(standings.group_by) or 1)
     cells = [Cell(texts[0], value=float(one.place.rank or 1e9), is_number=True)]
-    cells.append(Cell(Markup(f"{swatch(i)} {name(texts[1])}")))
+    cells.append(Cell(_marked(i, texts[1])))
     cells += [Cell(value) for value in texts[2:first]]
     for key, value in zip(standings.metrics, texts[first:], strict=False):
         spread = one.place.scores.get(key)
@@ -139,6 +151,11 @@ def _place_cells(report: Report, one: Standing, i: int) -> list[Cell]:
     if not standings.group_by:
         return [*cells, Cell(_status(rest[0]))]
     return [*cells, *(Cell(value, is_number=True) for value in rest)]
+
+
+def _marked(place: int, label: str) -> Markup:
+    """Return a name behind the line that the charts draw for it."""
+    return Markup(f'<span class="row">{swatch(place)} {tag("bdi", text(label, 80))}</span>')
 
 
 def _status(status: str) -> Markup:
@@ -170,12 +187,16 @@ def _charts(report: Report) -> Markup:
     labels = report.standings.places
     switches = join(
         Markup(
-            f'<label><input type="checkbox" class="k{place}" checked>{swatch(place)} {name(labels[place].label)}</label>'
+            f'<label><input type="checkbox" class="k{place}" checked>{swatch(place)} {tag("bdi", text(labels[place].label, 80))}</label>'
         )
         for place in _places(report)
     )
     left = len(report.standings.places) + report.standings.left_out - len(_places(report))
-    band = "Lines are means over the runs of a group, bands one standard deviation. " if report.standings.group_by else ""
+    band = (
+        "Lines are means over the runs of a group, bands one standard deviation. "
+        if report.standings.group_by
+        else ""
+    )
     more = f"{left} more are not drawn." if left > 0 else ""
     panels = join(_panel(chart) for chart in report.charts)
     return Markup(
@@ -191,7 +212,10 @@ def _panel(chart: Chart) -> Markup:
         else ""
     )
     rows = [
-        [Cell(Markup(f"{swatch(place)} {name(curve.label)}")), *(Cell(cell, is_number=True) for cell in telling.curve_cells(curve, chart))]
+        [
+            Cell(_marked(place, curve.label)),
+            *(Cell(cell, is_number=True) for cell in telling.curve_cells(curve, chart)),
+        ]
         for curve, place in zip(chart.curves, chart.places, strict=True)
     ]
     values = table(["curve", "first", "best", "last"], rows, numbers=("first", "best", "last"))
@@ -252,18 +276,29 @@ def _benchmark(one: Benchmark) -> Markup:
     parts = [tag("h3", one.name)]
     if one.rows:
         rows = [
-            [label, *(Cell(mean_and_std(cell), value=cell.mean if cell else None, is_number=True) for cell in cells)]
+            [
+                Cell(name(label)),
+                *(
+                    Cell(mean_and_std(cell), value=cell.mean if cell else None, is_number=True)
+                    for cell in cells
+                ),
+            ]
             for label, cells in one.rows
         ]
         parts.append(table(["", *one.metrics], rows, numbers=one.metrics))
     if one.left_out:
         parts.append(tag("p", f"{one.left_out} more are left out", of="note"))
     if one.run is not None and one.samples:
-        parts.append(tag("p", f"{one.wrong} of {counted(one.samples, 'sample')} of {one.run} are wrong.", of="note"))
+        parts.append(
+            tag("p", f"{one.wrong} of {counted(one.samples, 'sample')} of {one.run} are wrong.", of="note")
+        )
     if one.shown:
         head = f"The first {len(one.shown)} of them" if one.wrong > len(one.shown) else "Wrong samples"
         wrong = [
-            [Cell(str(sample.index), value=float(sample.index)), *(Cell(text(cell, 500)) for cell in (sample.input, sample.target, sample.prediction))]
+            [
+                Cell(str(sample.index), value=float(sample.index)),
+                *(Cell(text(cell, 500)) for cell in (sample.input, sample.target, sample.prediction)),
+            ]
             for sample in one.shown
         ]
         shown = table(["index", "input", "target", "prediction"], wrong, numbers=("index",))
@@ -292,7 +327,13 @@ def _troubled(report: Report) -> Markup:
     if not report.troubled:
         return Markup("")
     rows = [
-        [Cell(name(row.label)), Cell(_status(row.status)), Cell(tag("span", row.error, of="error")), moment(row.started_at), Cell(duration(row.duration_s), value=row.duration_s or 0.0)]
+        [
+            Cell(name(row.label)),
+            Cell(_status(row.status)),
+            Cell(tag("span", row.error, of="error")),
+            moment(row.started_at),
+            Cell(duration(row.duration_s), value=row.duration_s or 0.0),
+        ]
         for row in report.troubled
     ]
     more = f"{counted(report.more_troubled, 'run')} more left out"
@@ -312,7 +353,11 @@ def _damaged(report: Report) -> Markup:
     return join(
         [
             table(["run", "what"], [[Cell(name(one.run)), one.what] for one in shown]),
-            tag("p", f"{more}Everything else of these runs counts. evlog verify says where the damage is.", of="note"),
+            tag(
+                "p",
+                f"{more}Everything else of these runs counts. evlog verify says where the damage is.",
+                of="note",
+            ),
         ]
     )
 
@@ -322,10 +367,20 @@ def _audit(report: Report) -> Markup:
     if audit is None:
         return Markup("")
     rows = [
-        [Cell(tag("span", line.level, of=f"status {line.level}")), Cell(tag("code", line.check)), Cell(str(line.runs), value=float(line.runs)), line.text, line.mend]
+        [
+            Cell(tag("span", line.level, of=f"status {line.level}")),
+            Cell(tag("code", line.check)),
+            Cell(str(line.runs), value=float(line.runs)),
+            line.text,
+            line.mend,
+        ]
         for line in audit.lines
     ]
-    found = table(["level", "check", "runs", "seen", "how to mend it"], rows, numbers=("runs",)) if rows else Markup("")
+    found = (
+        table(["level", "check", "runs", "seen", "how to mend it"], rows, numbers=("runs",))
+        if rows
+        else Markup("")
+    )
     return join([tag("p", telling.audit_summary(report), of="note"), found])
 
 
@@ -333,7 +388,14 @@ def _runs(report: Report) -> Markup:
     params = [one.key for one in report.varied]
     metric = report.standings.metric
     has_names = any(row.name != row.label.rpartition("/")[2] for row in report.runs)
-    columns = ["run", *(["name"] if has_names else []), "status", *params, "seed", *([metric] if metric else [])]
+    columns = [
+        "run",
+        *(["name"] if has_names else []),
+        "status",
+        *params,
+        "seed",
+        *([metric] if metric else []),
+    ]
     columns += ["started", "duration", "commit"]
     rows = []
     for row in report.runs:
@@ -343,11 +405,16 @@ def _runs(report: Report) -> Markup:
         cells.append(row.seed or "-")
         cells += [Cell(number(row.result), value=row.result, is_number=True)] if metric else []
         started = moment(row.started_at)
-        cells += [Cell(started, value=float(row.started_at or 0)), Cell(duration(row.duration_s), value=row.duration_s or 0.0)]
+        cells += [
+            Cell(started, value=float(row.started_at or 0)),
+            Cell(duration(row.duration_s), value=row.duration_s or 0.0),
+        ]
         cells.append(Cell(tag("code", (row.git_commit or "-")[:10])))
         rows.append(cells)
     field = '<input class="filter" type="search" placeholder="filter runs" aria-label="filter runs">'
-    more = tag("p", f"{counted(report.more_runs, 'run')} more left out", of="note") if report.more_runs else ""
+    more = (
+        tag("p", f"{counted(report.more_runs, 'run')} more left out", of="note") if report.more_runs else ""
+    )
     return Markup(
         f"<div>{field}{table(columns, rows, numbers=(metric or '', 'started', 'duration'))}{more}</div>"
     )

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from eventlog.analysis.plots.curves import Curve, curves
 from eventlog.analysis.directions import guess_mode
+from eventlog.analysis.plots.curves import Curve, curves
 from eventlog.analysis.reports.model import Chart, Standings
 from eventlog.analysis.reports.reading import Below
 from eventlog.analysis.timings import is_timing

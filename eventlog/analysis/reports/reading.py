@@ -85,7 +85,9 @@ class Below:
             for key, run in scores.items()
         ]
 
-    def ask(self, sql: str, labels: Collection[str] | None = None, **named: object) -> Iterator[tuple[object, ...]]:
+    def ask(
+        self, sql: str, labels: Collection[str] | None = None, **named: object
+    ) -> Iterator[tuple[object, ...]]:
         """Ask *sql* about the runs *labels*, default all: it finds them in the table `selected`."""
         wanted = self._labels if labels is None else list(labels)
         selected = (
@@ -129,7 +131,9 @@ class Below:
             for project, run_id, problem, detail in self.ask(_DAMAGE)
         ]
         return found + [
-            Damaged(run=run.label, what=f"{run.facts.dropped} events were dropped: the disk or the ring was full")
+            Damaged(
+                run=run.label, what=f"{run.facts.dropped} events were dropped: the disk or the ring was full"
+            )
             for run in self.runs
             if run.facts.dropped
         ]

@@ -44,7 +44,9 @@ def standings(
     groups = group_runs(having, by) if by else [Group(values={}, runs=[run]) for run in having]
     places = rank(groups, chosen, mode_now) if main else [_unranked(group) for group in groups]
     by_label = {run.label: run for run in having}
-    members = {run.label: [one.label for one in group.runs] for group in group_runs(runs, by) for run in group.runs}
+    members = {
+        run.label: [one.label for one in group.runs] for group in group_runs(runs, by) for run in group.runs
+    }
     labels = _labels(places, having)
     notes = _notes(runs, having, main)
     return Standings(
@@ -92,7 +94,10 @@ def _guess(runs: Sequence[Scores], keys: set[str]) -> str | None:
     fit = [
         key
         for key in keys
-        if guess_mode(key) and not is_timing(key) and 2 * count[key] >= len(runs) and not key.startswith("rank")
+        if guess_mode(key)
+        and not is_timing(key)
+        and 2 * count[key] >= len(runs)
+        and not key.startswith("rank")
     ]
 
     def liking(key: str) -> tuple[bool, bool, bool, int, str]:

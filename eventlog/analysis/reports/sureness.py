@@ -20,7 +20,9 @@ def verdict(standings: Standings, runs: Mapping[str, Scores]) -> Verdict:
     if standings.metric is None:
         return _nothing("no metric ranks the runs")
     if len(ranked) < 2:
-        return _nothing(f"fewer than two {'groups' if standings.group_by else 'runs'} have a number of {standings.metric}")
+        return _nothing(
+            f"fewer than two {'groups' if standings.group_by else 'runs'} have a number of {standings.metric}"
+        )
     from eventlog.analysis.chance.answer import significance
 
     try:
@@ -55,4 +57,6 @@ def _facts(standing: Standing, label: str, runs: Mapping[str, Scores]) -> RunFac
         summary={key: number_on_disk(value) for key, value in scores.results.items()},
         context={} if scores.seed is None else {"seeds": {"seed": scores.seed}},
     )
-    return RunFacts(path=Path(scores.path), view=view, evaluations=[], datasets=[], checkpoints=[], samples={})
+    return RunFacts(
+        path=Path(scores.path), view=view, evaluations=[], datasets=[], checkpoints=[], samples={}
+    )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from eventlog.analysis.plots.curves import Curve
 from eventlog.analysis.groups import text_of
+from eventlog.analysis.plots.curves import Curve
 from eventlog.analysis.reports.markup import duration, moment
 from eventlog.analysis.reports.model import About, Chart, Report, Standing, Standings, Varied, counted, listed
 from eventlog.analysis.shown import mean_and_std, number
@@ -59,7 +59,9 @@ def facts(about: About) -> list[tuple[str, str, str]]:
         hours = "" if about.device_hours is None else f"{about.device_hours:.3g} device hours"
         found.append(("Machines", listed(about.hosts, 3), hours))
     if about.energy_kwh is not None:
-        found.append(("Energy", f"{about.energy_kwh:.3g} kWh", f"measured by {counted(about.measured_runs, 'run')}"))
+        found.append(
+            ("Energy", f"{about.energy_kwh:.3g} kWh", f"measured by {counted(about.measured_runs, 'run')}")
+        )
     if about.cost is not None:
         currency = f" {about.currency}" if about.currency else ""
         known = "" if about.priced_runs == about.runs else f"of {about.priced_runs} of {about.runs} runs"
@@ -83,7 +85,11 @@ def table_title(standings: Standings) -> str:
     if standings.metric is None:
         return standings.why
     better = "larger" if standings.mode == "max" else "smaller"
-    of = f" Mean ± standard deviation over runs that agree on {', '.join(standings.group_by)}." if standings.group_by else ""
+    of = (
+        f" Mean ± standard deviation over runs that agree on {', '.join(standings.group_by)}."
+        if standings.group_by
+        else ""
+    )
     return f"By {standings.metric}; {better} is better.{standings.why}{of}"
 
 

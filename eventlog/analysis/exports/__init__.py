@@ -1,0 +1,1 @@
+"""Runs as documents and tables, for other programs."""

@@ -1,0 +1,1 @@
+"""Who is best: leaderboards, and decisions by a rule."""
