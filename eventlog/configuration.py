@@ -8,17 +8,17 @@ logs goes on without the file when it cannot be read; commands say what is wrong
 from __future__ import annotations
 
 import os
-import tomllib
 from pathlib import Path
-from typing import TypeVar
-
-import msgspec
+from typing import TYPE_CHECKING, TypeVar
 
 from eventlog.errors import EvlogError
 
+if TYPE_CHECKING:
+    import msgspec
+
 NAME = "evlog.toml"
 
-S = TypeVar("S", bound=msgspec.Struct)
+S = TypeVar("S", bound="msgspec.Struct")
 
 
 class ConfigurationError(EvlogError, ValueError):
@@ -53,6 +53,11 @@ def read_table(name: str, shape: type[S], *, root: Path | None = None) -> S:
     path = find_configuration(root)
     if path is None:
         return shape()
+    # Here: a job's probes look whether there is a file without loading what reads one.
+    import tomllib
+
+    import msgspec
+
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
         return msgspec.convert(tables.get(name, {}), shape)

@@ -16,7 +16,6 @@ from eventlog.errors import BadValueError
 from eventlog.events import AnyEvent
 from eventlog.projections import RunFold, RunView
 from eventlog.replay import alive_writers, open_run
-from eventlog.storage.artifacts import resolve
 from eventlog.values import flatten, number_in_memory
 
 
@@ -63,19 +62,11 @@ def load(run: Path, *, with_samples: bool = False) -> RunFacts:
         samples={},
     )
     for part in reader.slices():
-        whole = [_whole(run, event) for event in part.events]
-        fold.apply_slice(part.writer, part.rank, whole)
-        for event in whole:
+        fold.apply_slice(part.writer, part.rank, part.events)
+        for event in part.events:
             _keep(facts, event, with_samples=with_samples)
     view = fold.view(alive_writers(reader), findings=len(reader.findings))
     return msgspec.structs.replace(facts, view=view)
-
-
-def _whole(run: Path, event: AnyEvent) -> AnyEvent:
-    # A payload that is gone costs its fields; `evlog verify` reports it.
-    with contextlib.suppress(OSError, BadValueError, msgspec.MsgspecError):
-        return resolve(run, event)
-    return event
 
 
 def _keep(facts: RunFacts, event: AnyEvent, *, with_samples: bool) -> None:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
@@ -18,12 +17,13 @@ from eventlog.analysis.groups import text_of, varying
 from eventlog.analysis.overview import connected
 from eventlog.analysis.reports.images import images
 from eventlog.analysis.reports.markdown import to_markdown
-from eventlog.analysis.reports.model import About, Report, RunRow, Said, Standings, Varied, counted, listed
+from eventlog.analysis.reports.model import Chart, Report, RunRow, Standings, Varied, listed
 from eventlog.analysis.reports.page import to_html
 from eventlog.analysis.reports.panels import panels
 from eventlog.analysis.reports.reading import Below, Known, last_line
 from eventlog.analysis.reports.samples import benchmarks
 from eventlog.analysis.reports.standing import standings
+from eventlog.analysis.reports.summary import about, notes
 from eventlog.analysis.reports.sureness import verdict
 from eventlog.analysis.runs import NoRunsError, find_run, root_path
 from eventlog.analysis.statistics.vectors import StatisticsError
@@ -31,11 +31,6 @@ from eventlog.errors import EvlogError
 from eventlog.storage.layout import RunPath
 
 __all__ = ["Limits", "Report", "report", "to_html", "to_markdown"]
-
-DECISION = "Decision: "
-"""How the notes of `evlog decide` begin."""
-
-R = TypeVar("R")
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +42,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     charts: int = 6
     points: int = 400
     images: int = 12
+    benchmarks: int = 60
     samples: int = 5
     notes: int = 40
     params: int = 40
@@ -123,8 +119,8 @@ def _named(root: Path, runs: Sequence[str | os.PathLike[str]] | None) -> tuple[P
     roots = {run.path.absolute().parents[1] for run in found}
     if len(roots) > 1:
         raise StatisticsError(
-            f"These runs lie below {len(roots)} directories: {listed(sorted(map(str, roots)))}. Report on those "
-            "of one at a time, or copy them together with: evlog sync --to mirror"
+            f"These runs lie below {len(roots)} directories: {listed(sorted(map(str, roots)))}. Report on "
+            "those of one at a time, or copy them together with: evlog sync --to mirror"
         )
     return (root if roots == {root.absolute()} else roots.pop()), found
 
@@ -148,29 +144,27 @@ class _Writer:
             dict.fromkeys([*(r for p in self._ranked.places for r in p.place.runs), *self._scores])
         )
         pictures, more_pictures = images(below, best_first[: limits.runs], self._paths, most=limits.images)
-        charts = self._try(
-            [],
-            lambda: panels(
-                below,
-                self._root,
-                self._ranked,
-                self._paths,
-                most=limits.charts,
-                most_points=limits.points,
-                most_curves=limits.curves,
-                log_y=log_y,
-            ),
+        said, more_said = notes(self._runs, limits.notes)
+        charts = self._charts(log_y=log_y)
+        evaluated, more_evaluated = benchmarks(
+            below,
+            self._ranked.places,
+            self._scores,
+            most=limits.benchmarks,
+            most_rows=limits.places,
+            most_samples=limits.samples,
         )
         return Report(
-            about=self._about(title, asked, date),
+            about=about(below, title, asked, date),
             standings=self._ranked,
             verdict=verdict(self._ranked, self._scores),
             charts=charts,
             varied=self._varied(),
-            said=self._said(),
-            benchmarks=benchmarks(
-                below, self._ranked.places, self._scores, most_rows=limits.places, most_samples=limits.samples
-            ),
+            more_varied=max(0, len(self._vary) - limits.params),
+            said=said,
+            more_said=more_said,
+            benchmarks=evaluated,
+            more_benchmarks=more_evaluated,
             images=pictures,
             more_images=more_pictures,
             troubled=troubled[: limits.runs],
@@ -183,55 +177,22 @@ class _Writer:
             problems=self._problems,
         )
 
-    def _try(self, otherwise: R, make: Callable[[], R]) -> R:
-        """Return what *make* does; an optional package that is missing costs its part of the report."""
+    def _charts(self, *, log_y: bool) -> list[Chart]:
+        """Return the curves; without numpy there are none, and the report says so."""
         try:
-            return make()
+            return panels(
+                self._below,
+                self._root,
+                self._ranked,
+                self._paths,
+                most=self._limits.charts,
+                most_points=self._limits.points,
+                most_curves=self._limits.curves,
+                log_y=log_y,
+            )
         except (EvlogError, OSError) as error:
             self._problems.append(f"No curves: {error}")
-            return otherwise
-
-    def _about(self, title: str | None, asked: str, date: str | None) -> About:
-        facts = [run.facts for run in self._runs]
-        scores = [run.scores for run in self._runs]
-        experiments = sorted({run.experiment for run in scores if run.experiment})
-        projects = sorted({run.project for run in scores})
-        energy = [one.energy_kwh for one in facts if one.energy_kwh is not None]
-        costs = [one.cost for one in facts if one.cost is not None]
-        hours = [one.device_hours for one in facts if one.device_hours is not None]
-        name = listed(experiments, 3) or f"{counted(len(scores), 'run')} of {listed(projects, 3)}"
-        tags = Counter(
-            key if value is None else f"{key}={value}"
-            for run in scores
-            for key, value in run.tags.items()
-            if key != "decision"
-        )
-        commits = Counter(one.git_commit for one in facts if one.git_commit)
-        return About(
-            title=title or name,
-            asked=asked,
-            experiments=experiments,
-            projects=projects,
-            runs=len(scores),
-            statuses=dict(sorted(Counter(run.status for run in scores).items())),
-            first_started_at=min(
-                (one.started_at for one in facts if one.started_at is not None), default=None
-            ),
-            last_event_at=self._below.last_event_at(),
-            duration_s=sum(one.duration_s or 0.0 for one in facts),
-            commits=dict(sorted(commits.items(), key=lambda pair: (-pair[1], pair[0]))),
-            changed_runs=len(self._below.changed()),
-            hosts=sorted({one.host for one in facts if one.host}),
-            datasets=self._below.datasets(),
-            tags=dict(sorted(tags.items(), key=lambda pair: (-pair[1], pair[0]))),
-            device_hours=sum(hours) if hours else None,
-            energy_kwh=sum(energy) if energy else None,
-            measured_runs=len(energy),
-            cost=sum(costs) if costs else None,
-            currency=next((one.currency for one in facts if one.currency), None),
-            priced_runs=len(costs),
-            date=date,
-        )
+            return []
 
     def _rows(self) -> list[RunRow]:
         """Return all runs, as they are ranked; those without a place come last."""
@@ -274,44 +235,6 @@ class _Writer:
             values = list(count.items())
             found.append(Varied(key=key, values=values[:12], left_out=max(0, len(values) - 12)))
         return found
-
-    def _said(self) -> list[Said]:
-        """Return the notes, each once, decisions first."""
-        by_text: dict[str, list[Known]] = {}
-        for run in self._runs:
-            for text in _notes(run.facts.notes):
-                members = by_text.setdefault(text, [])
-                if run not in members:
-                    members.append(run)
-        said = [
-            Said(
-                text=text,
-                runs=[run.label for run in members],
-                is_decision=text.startswith(DECISION),
-                stands=any(_stands(run, text) for run in members),
-            )
-            for text, members in by_text.items()
-        ]
-        said.sort(key=lambda one: (not one.is_decision, not one.stands))
-        return said[: self._limits.notes]
-
-
-def _notes(text: str) -> list[str]:
-    """Return the notes of a run; those of `evlog decide` are lines of their own."""
-    found: list[str] = []
-    for line in text.splitlines():
-        if line.startswith(DECISION) or not found or found[-1].startswith(DECISION):
-            found.append(line)
-        else:
-            found[-1] += f"\n{line}"
-    return [note.strip() for note in found if note.strip()]
-
-
-def _stands(run: Known, text: str) -> bool:
-    """Tell whether *text* is the decision that the run's tag stands for."""
-    rule = run.scores.tags.get("decision")
-    decisions = [note for note in _notes(run.facts.notes) if note.startswith(DECISION)]
-    return rule is not None and text.startswith(DECISION) and decisions[-1:] == [text]
 
 
 def _error(run: Known, last_words: str) -> str:

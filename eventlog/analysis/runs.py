@@ -61,6 +61,18 @@ def find_run(name: str | os.PathLike[str], root: Path) -> RunPath:
     )
 
 
+def directory_of(run: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> Path:
+    """Return the directory of *run*, which may be one already, or a name as `find_run` takes it.
+
+    Raises:
+        RunNotFoundError, AmbiguousRunError: as `find_run`.
+    """
+    path = Path(run)
+    if run and is_run(path):
+        return path
+    return find_run(run, root_path(root)).path
+
+
 def label_of(run: RunPath, with_project: bool) -> str:
     """Return the run's id, or ``PROJECT/ID``."""
     return f"{run.project}/{run.run_id}" if with_project else run.run_id

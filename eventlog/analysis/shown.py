@@ -64,8 +64,8 @@ def number(value: float | None) -> str:
 
 
 def signed(value: float | None) -> str:
-    """Return six significant digits with their sign; ``-`` for None."""
-    return "-" if value is None else f"{value:+.6g}"
+    """Return six significant digits with their sign, which NaN has not; ``-`` for None."""
+    return "-" if value is None else "nan" if value != value else f"{value:+.6g}"
 
 
 def mean_and_std(spread: Spread | None) -> str:

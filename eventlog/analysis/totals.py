@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
+from eventlog.clock import iso_utc
 from eventlog.query.answer import html_table
 from eventlog.query.connect import Connection
-from eventlog.storage.layout import LOG_DIRECTORY, iter_runs
+from eventlog.storage.layout import ARTIFACTS_DIRECTORY, LOG_DIRECTORY, STATE_DIRECTORY
 
 BUSIEST = 10
 
@@ -26,7 +28,12 @@ class ProjectStats(msgspec.Struct, frozen=True, kw_only=True):
     log_bytes: int
     artifact_bytes: int
     other_bytes: int
-    last_started_at: str | None
+    last_started_us: int | None
+
+    @property
+    def last_started_at(self) -> str | None:
+        """Return when its newest run began, as ISO 8601."""
+        return None if self.last_started_us is None else iso_utc(self.last_started_us)
 
 
 class MetricCount(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +51,7 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
         status: number of runs by status.
         busiest: the metrics with the most points.
         cache_bytes: the cache of queries, which may be deleted.
+        problems: runs that could not be read, a sentence for each; they are not counted.
     """
 
     root: str
@@ -54,6 +62,7 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     damage: int
     dropped: int
     cache_bytes: int
+    problems: list[str]
 
     @property
     def runs(self) -> int:
@@ -70,6 +79,9 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
         """Return everything in terms that JSON has."""
         found = msgspec.to_builtins(self)
         assert isinstance(found, dict)
+        for shown, project in zip(found["projects"], self.projects, strict=True):
+            del shown["last_started_us"]
+            shown["last_started_at"] = project.last_started_at
         return found | {"runs": self.runs, "size_bytes": self.size_bytes}
 
     def _repr_html_(self) -> str:
@@ -85,12 +97,14 @@ def stats(root: str | os.PathLike[str] | None = None, *, busiest: int = BUSIEST)
     """
     with Connection(root) as connection:
         where = connection.root
-        of_projects = _rows(connection, _OF_PROJECTS, list[tuple[str, int, int, int, str | None]])
+        of_projects = _rows(connection, _OF_PROJECTS, list[tuple[str, int, int, int, int | None]])
         points = dict(_rows(connection, _POINTS, list[tuple[str, int]]))
         status = dict(_rows(connection, _STATUS, list[tuple[str, int]]))
+        paths = _rows(connection, "SELECT project, path FROM runs", list[tuple[str, str]])
         keys = _rows(connection, _KEYS, list[tuple[str, int, int]])[:busiest]
         ((experiments, damage, dropped),) = _rows(connection, _OTHERS, list[tuple[int, int, int]])
-    sizes = _sizes(where)
+        problems = list(connection.problems)
+    sizes = _sizes(paths)
     return Stats(
         root=str(where),
         projects=[_project(points.get(row[0], 0), sizes.get(row[0], _Sizes()), *row) for row in of_projects],
@@ -99,13 +113,14 @@ def stats(root: str | os.PathLike[str] | None = None, *, busiest: int = BUSIEST)
         experiments=experiments,
         damage=damage,
         dropped=dropped,
-        cache_bytes=directory_bytes(where / ".evlog"),
+        cache_bytes=directory_bytes(where / STATE_DIRECTORY),
+        problems=problems,
     )
 
 
 _OF_PROJECTS = """
     SELECT project, count(*), count(*) FILTER (status = 'running'), coalesce(sum(events), 0)::BIGINT,
-           max(started_at)::VARCHAR
+           epoch_us(max(started_at))
     FROM runs GROUP BY project ORDER BY project
 """
 _POINTS = "SELECT project, sum(count)::BIGINT FROM summaries GROUP BY project"
@@ -127,7 +142,7 @@ def _rows(connection: Connection, sql: str, shape: type[R]) -> R:
 
 
 def _project(
-    points: int, sizes: _Sizes, project: str, runs: int, running: int, events: int, last: str | None
+    points: int, sizes: _Sizes, project: str, runs: int, running: int, events: int, last: int | None
 ) -> ProjectStats:
     return ProjectStats(
         project=project,
@@ -138,7 +153,7 @@ def _project(
         log_bytes=sizes.log,
         artifact_bytes=sizes.artifacts,
         other_bytes=sizes.other,
-        last_started_at=last,
+        last_started_us=last,
     )
 
 
@@ -148,18 +163,16 @@ class _Sizes(msgspec.Struct):
     other: int = 0
 
 
-def _sizes(root: Path) -> dict[str, _Sizes]:
+def _sizes(runs: Iterable[tuple[str, str]]) -> dict[str, _Sizes]:
     found: dict[str, _Sizes] = {}
-    for run in iter_runs(root):
-        sizes = found.setdefault(run.project, _Sizes())
-        for entry in os.scandir(run.path):
-            size = directory_bytes(Path(entry.path)) if entry.is_dir(follow_symlinks=False) else _bytes(entry)
-            if entry.name == LOG_DIRECTORY:
-                sizes.log += size
-            elif entry.name == "artifacts":
-                sizes.artifacts += size
-            else:
-                sizes.other += size
+    for project, path in runs:
+        sizes = found.setdefault(project, _Sizes())
+        whole = directory_bytes(Path(path))
+        log = directory_bytes(Path(path, LOG_DIRECTORY))
+        artifacts = directory_bytes(Path(path, ARTIFACTS_DIRECTORY))
+        sizes.log += log
+        sizes.artifacts += artifacts
+        sizes.other += whole - log - artifacts
     return found
 
 

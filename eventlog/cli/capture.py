@@ -8,7 +8,7 @@ import select
 from typing import TYPE_CHECKING, Literal
 
 from eventlog import events as ev
-from eventlog.lineage.lines import LineSplitter, last_state
+from eventlog.lineage.console.lines import LineSplitter, last_state
 
 if TYPE_CHECKING:
     from eventlog.tracker.recording import RunRecorder

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eventlog.cli import render
 from eventlog.analysis.runs import find_run
+from eventlog.cli import render
 from eventlog.cli.find import complete_run
 from eventlog.cli.leaderboard import Benchmark, Metric, WhichMode
 from eventlog.cli.options import DEFAULT_ROOT, AsJson, Root
@@ -25,6 +25,7 @@ WIDTH = 80
 MAX_CELL = 60
 MAX_ROWS = 40
 """Rows of a table of differences that are shown without --all: a new environment has hundreds."""
+MAX_LABELS = 5
 _FIRST_WIDTH = {True: 25, False: 30}
 _RUN_WIDTH = 16
 _AFTER_NUMBER = 6
@@ -115,8 +116,13 @@ def _said(comparison: Comparison, *, with_all: bool) -> list[str]:
     for label, kinds in comparison.unrecorded.items():
         if kinds and comparison.lineage:
             by_lack.setdefault(", ".join(kinds), []).append(label)
-    lines += [f"Not recorded of {', '.join(labels)}: {kinds}" for kinds, labels in by_lack.items()]
+    lines += [f"Not recorded of {_few(labels)}: {kinds}" for kinds, labels in by_lack.items()]
     return [*lines, ""] if lines else []
+
+
+def _few(labels: list[str]) -> str:
+    more = f" and {len(labels) - MAX_LABELS} more" if len(labels) > MAX_LABELS else ""
+    return ", ".join(labels[:MAX_LABELS]) + more
 
 
 def _table(section: Section, labels: list[str], star: str, *, with_all: bool) -> list[str]:

@@ -90,32 +90,49 @@ def export(
         raise typer.BadParameter("--ignore and --artifacts belong to --canonical.")
     if output is not None and not output.absolute().parent.is_dir():
         raise FileNotFoundError(f"there is no directory for {str(output)!r}.")
+    if output is not None and output.is_dir():
+        raise IsADirectoryError(f"{str(output)!r} is a directory. Give the name of a file.")
     runs = resolve_runs(run, root)
     if chosen is ExportFormat.JSON:
-        _write(_json(runs, canonical=canonical, ignore=ignore or [], artifacts=artifacts), output)
+        _json(runs, output, canonical=canonical, ignore=ignore or [], artifacts=artifacts)
     else:
         _rows(runs, table, chosen, output)
 
 
 def _format_of(output: Path | None) -> ExportFormat:
     suffix = "" if output is None else output.suffix.lower().removeprefix(".")
-    return ExportFormat(suffix) if suffix in set(ExportFormat) else ExportFormat.JSON
+    if suffix and suffix not in set(ExportFormat):
+        raise typer.BadParameter(
+            f"nothing is written as .{suffix}. Call the file .json, .csv or .parquet, or add --format.",
+            param_hint="--output",
+        )
+    return ExportFormat(suffix or ExportFormat.JSON)
 
 
-def _json(runs: Sequence[RunPath], *, canonical: bool, ignore: list[str], artifacts: bool) -> bytes:
-    from eventlog.analysis import exporting
+def _json(
+    runs: Sequence[RunPath], output: Path | None, *, canonical: bool, ignore: list[str], artifacts: bool
+) -> None:
+    from eventlog.analysis.exports.canonical import canonical_to_write
+    from eventlog.analysis.exports.document import document_to_write
+    from eventlog.analysis.exports.lines import json_lines, json_lines_of_several
 
-    documents = []
-    with render.progress("reading runs", total=len(runs)) as bar:
+    def documents(bar: render.Bar) -> Iterator[dict[str, object]]:
         for run in runs:
             if canonical:
-                documents.append(exporting.canonical(run.path, ignore=ignore, with_artifacts=artifacts))
+                yield canonical_to_write(run.path, ignore=ignore, with_artifacts=artifacts)
             else:
-                documents.append(exporting.document(run.path))
+                yield document_to_write(run.path)
             bar.advance()
-    if canonical and len(documents) == 1:
-        return exporting.canonical_bytes(documents[0])
-    return exporting.to_bytes(documents[0] if len(documents) == 1 else documents)
+
+    with render.progress("reading runs", total=len(runs)) as bar, _growing(output) as young:
+        found = documents(bar)
+        pieces = json_lines(next(found)) if len(runs) == 1 else json_lines_of_several(found)
+        if young is None:
+            sys.stdout.buffer.writelines(pieces)
+            sys.stdout.buffer.flush()
+        else:
+            with young.open("wb") as file:
+                file.writelines(pieces)
 
 
 def _rows(runs: Sequence[RunPath], table: ExportTable, form: ExportFormat, output: Path | None) -> None:
@@ -180,16 +197,6 @@ def _growing(output: Path | None) -> Iterator[Path | None]:
         young.unlink(missing_ok=True)
 
 
-def _write(data: bytes, output: Path | None) -> None:
-    if output is None:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-        return
-    with _growing(output) as young:
-        assert young is not None
-        young.write_bytes(data)
-
-
 # --- stats ---------------------------------------------------------------------------------------
 
 
@@ -199,7 +206,10 @@ def stats(root: Root = DEFAULT_ROOT, as_json: AsJson = False) -> None:
 
     if not root.is_dir():
         raise RootNotFoundError(root)
-    found = stats_of(root)
+    with render.progress("reading runs"):
+        found = stats_of(root)
+    for problem in found.problems:
+        render.say(problem)
     if as_json:
         render.write_json(found.to_dict())
     else:
@@ -214,7 +224,7 @@ def _show(found: Stats) -> None:
         "experiments": str(found.experiments),
         "on the disk": render.size(found.size_bytes),
         "query cache": f"{render.size(found.cache_bytes)} (may be deleted)",
-        "damage": f"{found.damage} places. See: evlog verify" if found.damage else "",
+        "damage": f"{found.damage} findings. See: evlog verify" if found.damage else "",
         "dropped": f"{found.dropped} events that a full disk cost" if found.dropped else "",
     }
     for name, value in facts.items():
@@ -234,7 +244,7 @@ def _show(found: Stats) -> None:
             render.size(one.log_bytes),
             render.size(one.artifact_bytes),
             render.size(one.other_bytes),
-            (one.last_started_at or "-")[:19],
+            render.local_time(one.last_started_us),
         )
         for one in found.projects
     ]

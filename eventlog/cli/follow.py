@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eventlog.cli import render
 from eventlog.analysis.runs import find_run
+from eventlog.cli import render
 from eventlog.cli.options import DEFAULT_ROOT, OneRun, Root
 
 if TYPE_CHECKING:

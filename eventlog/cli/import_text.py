@@ -17,6 +17,7 @@ from eventlog.errors import EvlogError
 
 if TYPE_CHECKING:
     from eventlog.importers.text import Understanding
+    from eventlog.lineage.audit_lines import Line
 
 SHOWN_POINTS = 3
 MAX_BYTES = 1 << 30
@@ -77,6 +78,9 @@ def import_text(
     param_pattern: ParamPattern = None,
     param: Param = None,
     tag: Tag = None,
+    experiment: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Experiment that the run belongs to.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what is understood, write nothing.")
     ] = False,
@@ -88,36 +92,71 @@ def import_text(
 ) -> None:
     """Make a run of a text log: key=value, key: value, steps and epochs, JSON, tables, saved files.
 
-    It shows what was understood, and the lines that were left out. The same import again adds nothing.
+    It shows what was understood, the lines that were left out, and what the run lacks to be trusted: seed,
+    data, code, environment, names. Add it with --param and --tag. The same import again adds nothing.
     """
+    from eventlog.cli.writing import key_and_value, run_path
     from eventlog.ids import safe_name
     from eventlog.importers.text import Reader, read_text
     from eventlog.importers.text.importing import TextImport
     from eventlog.importers.text.importing import import_text as write
     from eventlog.importers.text.values import value_of
-    from eventlog.storage.layout import RunPath
 
     reader = Reader(_compiled(pattern, "--pattern"), _compiled(param_pattern, "--param-pattern"))
-    params = {key: value_of(value) for key, value in map(_named, param or ())}
+    given = (key_and_value(word, "--param") for word in param or ())
+    params = {key: value_of(value) for key, value in given}
     tags = {key: value if sign else None for key, sign, value in (word.partition("=") for word in tag or ())}
+    options = TextImport(params=params, tags=tags, experiment=experiment)
     with _as_file(file) as source:
         understood = read_text(_text(source), reader)
         if not (understood.params or understood.points or understood.final or understood.files):
             raise NothingUnderstoodError(file, understood.lines)
         run_id = name or safe_name(Path(file).stem if str(file) != "-" else "stdin")
-        run = RunPath(project, run_id, root / project / run_id)
-        outcome = "dry run"
-        if not dry_run:
-            outcome = write(source, understood, run, TextImport(params=params, tags=tags))
+        with _where(root, dry_run=dry_run) as below:
+            run = run_path(below, project, run_id)
+            outcome: str = write(source, understood, run, options)
+            lacks = _lacks(run.path, root)
     if as_json:
-        render.write_json({"run": f"{project}/{run_id}", "outcome": outcome} | understood.to_dict())
+        said = {"run": f"{project}/{run_id}", "outcome": "dry run" if dry_run else outcome}
+        render.write_json(said | understood.to_dict() | {"lacks": [line.to_dict() for line in lacks]})
         return
     _show(understood, left_out)
+    if lacks:
+        render.write("\nlacks")
+        rows = [(line.level, line.check, line.text) for line in lacks]
+        render.write_table(("level", "check", "what"), rows, indent=2)
     if dry_run:
         render.write("\nNothing was written (--dry-run).")
     else:
-        said = "is imported" if outcome == "imported" else "was imported before; nothing was added"
-        render.write(f"\nrun {project}/{run_id} {said}. What it lacks: evlog audit {project}/{run_id}")
+        said_of = "is imported" if outcome == "imported" else "was imported before; nothing was added"
+        render.write(
+            f"\nrun {project}/{run_id} {said_of}. How to mend what it lacks: evlog audit {project}/{run_id}"
+        )
+
+
+@contextmanager
+def _where(root: Path, *, dry_run: bool) -> Iterator[Path]:
+    """Yield where the run goes: *root*, or for a dry run a directory that goes again."""
+    if not dry_run:
+        yield root
+        return
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as directory:
+        yield Path(directory)
+
+
+def _lacks(run: Path, root: Path) -> list[Line]:
+    """Return what `evlog audit` finds wrong with *run*."""
+    from eventlog.analysis.facts import load
+    from eventlog.configuration import read_table
+    from eventlog.lineage.audit import audit
+    from eventlog.lineage.audit_lines import AuditRules
+    from eventlog.lineage.naming import NamingRules
+
+    rules, naming = read_table("audit", AuditRules, root=root), read_table("naming", NamingRules, root=root)
+    (report,) = audit([load(run)], rules, naming).runs
+    return [line for line in report.lines if line.level != "pass"]
 
 
 @contextmanager
@@ -140,7 +179,9 @@ def _text(source: Path) -> str:
         raise typer.BadParameter(
             f"{source} has {render.size(size_bytes)}; at most {render.size(MAX_BYTES)}. Split it."
         )
-    return source.read_bytes().decode(errors="replace").lstrip("\ufeff")
+    from eventlog.importers.text.decoding import decode
+
+    return decode(source.read_bytes())
 
 
 def _compiled(patterns: list[str] | None, option: str) -> list[re.Pattern[str]]:
@@ -156,13 +197,6 @@ def _compiled(patterns: list[str] | None, option: str) -> list[re.Pattern[str]]:
             raise typer.BadParameter(f"{text!r} has no named group, as (?P<loss>…)", param_hint=option)
         found.append(pattern)
     return found
-
-
-def _named(word: str) -> tuple[str, str]:
-    key, sign, value = word.partition("=")
-    if not sign or not key:
-        raise typer.BadParameter(f"{word!r} is not KEY=VALUE", param_hint="--param")
-    return key, value
 
 
 def _show(understood: Understanding, left_out: int) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -47,8 +47,13 @@ TrackProject = Annotated[
     ),
 ]
 Name = Annotated[str | None, typer.Option(metavar="NAME", help="Name and id of the run; default the time.")]
+Experiment = Annotated[str | None, typer.Option(metavar="NAME", help="Experiment that the run belongs to.")]
 RunTags = Annotated[
     list[str] | None, typer.Option(metavar="NAME[=VALUE]", help="Label of the run; repeatable.")
+]
+RunParams = Annotated[
+    list[str] | None,
+    typer.Option("--param", metavar="KEY=VALUE", help="A param: a JSON scalar, or else text; repeatable."),
 ]
 Console = Annotated[
     bool,
@@ -64,7 +69,9 @@ def run(
     track: Track = None,
     project: TrackProject = None,
     name: Name = None,
+    experiment: Experiment = None,
     tag: RunTags = None,
+    param: RunParams = None,
     console: Console = True,
     root: Root = DEFAULT_ROOT,
 ) -> None:
@@ -79,7 +86,8 @@ def run(
 
     sinks = track or ["local"]
     check_sinks(sinks)
-    recorder = _start(root, project or DEFAULT_PROJECT, name, tag or [], command)
+    about = _About(experiment, dict(map(_tag, tag or [])), dict(map(_param, param or [])))
+    recorder = _start(root, project or DEFAULT_PROJECT, name, about, command)
     environment = dict(os.environ)
     if console:
         # Into a pipe Python prints in blocks, which would come late, or never after a kill.
@@ -103,8 +111,16 @@ def _child() -> ModuleType:
     return import_module("eventlog.cli.child" if sys.platform == "linux" else "eventlog.cli.plain_child")
 
 
+class _About(NamedTuple):
+    """What is said of the run on the command line."""
+
+    experiment: str | None
+    tags: dict[str, str | None]
+    params: dict[str, object]
+
+
 def _start(
-    root: Path, project: str, name: str | None, tags: list[str], command: list[str]
+    root: Path, project: str, name: str | None, about: _About, command: list[str]
 ) -> RunRecorder | None:
     """Return the recorder of a new run, or None if none can be made."""
     from eventlog.cli.writing import begin, open_recorder
@@ -135,7 +151,9 @@ def _start(
         name=wanted,
         reason="joined",
         parent=settings.run_id,
-        tags=dict(map(_tag, tags)),
+        experiment=about.experiment,
+        tags=about.tags,
+        params=about.params,
         argv=command,
     )
     return recorder
@@ -145,7 +163,7 @@ def _begin_beside(recorder: RunRecorder, root: Path, command: list[str], *, cons
     """Begin to capture where the run comes from and to measure it; return what tells a tracker inside so."""
     from eventlog.lineage.origin import origin_of_command
     from eventlog.lineage.running import LOGGED_BY, Options, begin
-    from eventlog.lineage.sampler import MEASURED_BY, is_wanted
+    from eventlog.lineage.load.sampler import MEASURED_BY, is_wanted
     from eventlog.settings import from_environment
     from eventlog.storage.system import host_name
 
@@ -166,6 +184,19 @@ def _begin_beside(recorder: RunRecorder, root: Path, command: list[str], *, cons
 def _tag(word: str) -> tuple[str, str | None]:
     name, has_value, value = word.partition("=")
     return name, value if has_value else None
+
+
+def _param(word: str) -> tuple[str, object]:
+    import json
+
+    from eventlog.cli.writing import key_and_value
+
+    key, value = key_and_value(word, "--param")
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        return key, value
+    return key, value if isinstance(found, (dict, list)) else found
 
 
 @contextlib.contextmanager

@@ -190,7 +190,7 @@ def add_to(app: typer.Typer) -> None:
         "report",
         epilog="\b\nExamples:\n"
         "  evlog report --experiment sweep_lr_cnn --output report.html\n"
-        "  evlog report --experiment aug_compare_v1 --metric val/f1 --metric val/loss --group-by aug -o report.md\n"
+        "  evlog report --experiment aug_v1 --metric val/f1 --metric val/loss --group-by aug -o report.md\n"
         "  evlog report flip-0 flip-1 cutout-0 --metric val/acc\n"
         "  evlog report --where \"started_at > '2026-01-01'\" --json | jq .standings.places[0]",
     )(report)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from eventlog.cli import render
 from eventlog.analysis.runs import find_run
+from eventlog.cli import render
 from eventlog.cli.find import complete_run
 from eventlog.cli.options import DEFAULT_ROOT, AsJson, Root
 from eventlog.errors import EvlogError

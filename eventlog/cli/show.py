@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from eventlog.cli import render
 from eventlog.analysis.runs import find_run
+from eventlog.cli import render
 from eventlog.cli.options import DEFAULT_ROOT, AsJson, OneRun, Root
 from eventlog.cli.runs import ended_at, outline_json, tags_text
 from eventlog.errors import BadValueError

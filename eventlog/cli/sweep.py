@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -18,7 +20,7 @@ from eventlog.settings import DEFAULT_PROJECT
 
 if TYPE_CHECKING:
     from eventlog.sweep.config import SweepConfig
-    from eventlog.sweep.running import Ended
+    from eventlog.sweep.running import Runner
     from eventlog.sweep.trials import State
 
 
@@ -48,53 +50,66 @@ def sweep(
 
     Each trial is an `evlog run` with its params, in the experiment that has the sweep's name. Called again,
     it goes on: what finished stays, what was killed or crashed is run once more as another run, what failed
-    only with --retry-failed. The exit code is 1 if a trial failed or is left.
+    only with --retry-failed. Ctrl-C is passed on to the commands, the second one kills them. The exit code
+    is 1 if a trial has failed, or is left without --limit.
     """
+    from eventlog.ids import check_name
     from eventlog.sweep.config import read_config
     from eventlog.sweep.lock import only_one
     from eventlog.sweep.trials import state_of, trials
 
     wanted = read_config(config)
-    directory = root / project
+    directory = root / check_name("project", project)
     if dry_run:
         states = [state_of(trial, directory) for trial in trials(wanted)]
         _show(wanted, states, as_json=as_json)
         return
-    with only_one(directory, wanted.name):
+    with only_one(directory, wanted.name, _say_waiting) as lock:
         states = [state_of(trial, directory) for trial in trials(wanted)]
         left = [
             state for state in states if state.state == "left" or (retry_failed and state.state == "failed")
-        ]
-        ended = _run(wanted, left[:limit], root, project, jobs=jobs or wanted.jobs, show_output=show_output)
-    after = [state_of(state.trial, directory) for state in states]
-    _show(wanted, after, as_json=as_json)
+        ][:limit]
+        _run(_runner(wanted, root, project, jobs=jobs, show_output=show_output, lock=lock), wanted, left)
+        states = [state_of(state.trial, directory) for state in states]
+    _show(wanted, states, as_json=as_json)
     if wanted.metric is not None and not as_json:
         _say_best(wanted, root, project)
-    if len(ended) < len(left[:limit]) or any(state.state != "done" for state in after):
+    tried = {state.trial.number for state in left}
+    expected = [state for state in states if limit is None or state.trial.number in tried]
+    if any(state.state == "failed" for state in states) or any(s.state != "done" for s in expected):
         raise typer.Exit(1)
 
 
-def _run(
-    config: SweepConfig, left: list[State], root: Path, project: str, *, jobs: int, show_output: bool
-) -> list[Ended]:
+def _say_waiting() -> None:
+    render.say("waiting for jobs that an earlier call has left running")
+
+
+def _runner(
+    config: SweepConfig, root: Path, project: str, *, jobs: int | None, show_output: bool, lock: int | None
+) -> Runner:
     from eventlog.sweep.running import Runner
 
-    runner = Runner(
-        _command(config, root, project), jobs=jobs, devices=config.devices, shows_output=show_output
+    return Runner(
+        _command(config, root, project),
+        jobs=jobs or config.jobs,
+        devices=config.devices,
+        shows_output=show_output,
+        lock=lock,
     )
-    ended: list[Ended] = []
-    with _StopsOnSignal(runner.stop), render.progress(f"sweep {config.name}", total=len(left)) as bar:
-        for one in runner.run(left, lambda state: bar.tell(f"sweep {config.name}: {state.next_id}")):
-            ended.append(one)
+
+
+def _run(runner: Runner, config: SweepConfig, left: list[State]) -> None:
+    title = f"sweep {config.name}"
+    with _signals_passed_to(runner), render.progress(title, total=len(left)) as bar:
+        for one in runner.run(left, lambda state: bar.tell(f"{title}: {state.next_id}")):
             bar.advance()
             if one.exit_code:
                 last = one.last_words.splitlines()[-1:] or [""]
                 render.say(f"{one.state.next_id} ended with {one.exit_code}: {last[0]}")
-    return ended
 
 
 def _command(config: SweepConfig, root: Path, project: str) -> Callable[[State], list[str]]:
-    from eventlog.sweep.config import shown
+    from eventlog.sweep.space import to_text
 
     def words(state: State) -> list[str]:
         evlog = [sys.executable, "-m", "eventlog", "run", "--dir", str(root), "--project", project]
@@ -102,30 +117,28 @@ def _command(config: SweepConfig, root: Path, project: str) -> Callable[[State],
         for name, value in config.tags.items():
             evlog += ["--tag", f"{name}={value}"]
         for name, param in state.trial.params.items():
-            evlog += ["--param", f"{name}={shown(param)}"]
+            evlog += ["--param", f"{name}={to_text(param)}"]
         return [*evlog, "--", *config.words(state.trial.params)]
 
     return words
 
 
-class _StopsOnSignal:
-    """Calls *stop* at SIGTERM and SIGINT while the block runs, and remembers that it did."""
+@contextlib.contextmanager
+def _signals_passed_to(runner: Runner) -> Iterator[None]:
+    """Pass signals on to the jobs while the block runs; what is ignored (`nohup`) stays so."""
 
-    def __init__(self, stop: Callable[[], None]) -> None:
-        self._stop = stop
-        self._before: dict[int, object] = {}
+    def pass_on(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the shape of a handler
+        os.write(2, b"evlog: stopping; call the sweep again to go on\n")  # printing is not safe here
+        runner.stop(number)
 
-    def __enter__(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._before[number] = signal.signal(number, self._on_signal)
-
-    def __exit__(self, *error: object) -> None:
-        for number, before in self._before.items():
-            signal.signal(number, before)  # type: ignore[arg-type]
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the shape of a handler
-        render.say("stopping; call the sweep again to go on")
-        self._stop()
+    wanted = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    taken = [number for number in wanted if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, pass_on) for number in taken}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _show(config: SweepConfig, states: list[State], *, as_json: bool) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import typer
+
 from eventlog import events as ev
 from eventlog.ids import check_name
 from eventlog.storage.layout import RunPath, is_run, list_rings, log_directory, why_no_ring_file
@@ -61,7 +63,9 @@ def begin(
     name: str,
     reason: Literal["resumed", "joined"] = "resumed",
     parent: str | None = None,
+    experiment: str | None = None,
     tags: Mapping[str, str | None] | None = None,
+    params: Mapping[str, object] | None = None,
     argv: list[str] | None = None,
 ) -> None:
     """Log the first events of this writer.
@@ -74,12 +78,24 @@ def begin(
     from eventlog.storage.repair import recover_run
     from eventlog.values import text
 
-    if not is_new:
+    if is_new:
+        group = None if experiment is None else text(experiment)
+        recorder.add(
+            ev.RunStarted(name=text(name), experiment=group, parent_run_id=parent, tags=dict(tags or {}))
+        )
+    else:
         recover_run(recorder.path)
         recorder.add(ev.RunResumed(reason=reason))
-        return
-    recorder.add(ev.RunStarted(name=text(name), parent_run_id=parent, tags=dict(tags or {})))
-    if argv:
+    recorder.params(params or {})
+    if is_new and argv:
         from eventlog.lineage.origin import origin_of_command
 
         recorder.add(ev.Context(kind="command", data=origin_of_command(argv).context()))
+
+
+def key_and_value(word: str, option: str) -> tuple[str, str]:
+    """Return what ``KEY=VALUE`` says, for *option*."""
+    key, sign, value = word.partition("=")
+    if not sign or not key:
+        raise typer.BadParameter(f"{word!r} is not KEY=VALUE", param_hint=option)
+    return key, value

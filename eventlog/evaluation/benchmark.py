@@ -50,6 +50,19 @@ class Score(msgspec.Struct, frozen=True):
     detail: str | None = None
 
 
+class DataSource(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the items of a benchmark come from, for the log.
+
+    Attributes:
+        path: the file that they were read from.
+        version: where they come from elsewhere.
+    """
+
+    name: str
+    path: str | None = None
+    version: str | None = None
+
+
 @runtime_checkable
 class Benchmark(Protocol):
     """What anything must offer to be evaluated; `BaseBenchmark` adds the rest."""
@@ -86,6 +99,10 @@ class BaseBenchmark(ABC):
     @abstractmethod
     def check_answer(self, predicted: object, gold: object) -> bool:
         """Tell whether *predicted*, which is not None, is right."""
+
+    def data_source(self, split: str) -> DataSource:  # noqa: ARG002 - for benchmarks that count
+        """Return where the items of *split* come from."""
+        return DataSource(name=self.name)
 
     def prompt(self, item: Item) -> Prompt:
         """Return what the model is asked: the item's ``question``, ``prompt`` or ``input``.

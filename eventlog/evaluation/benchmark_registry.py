@@ -132,8 +132,10 @@ class BenchmarkRegistry:
             BenchmarkNotLoadedError: the package that offers it is broken.
         """
         maker = cls._maker(name)
-        if maker is None and Path(name).suffix.lower() in _FILES:
-            maker, options = _own("files:FileBenchmark"), {"data": name, **options}
+        if maker is None and is_file_name(name):
+            # Data that have moved are still called as they were.
+            maker = _own("files:FileBenchmark")
+            options = {"data": name, "name": Path(name).stem or name, **options}
         if maker is None:
             raise UnknownBenchmarkError(name, cls.names())
         _check_options(name, maker, options)
@@ -147,7 +149,7 @@ class BenchmarkRegistry:
             UnknownBenchmarkError: nothing has this name.
         """
         maker = cls._maker(name)
-        if maker is None and Path(name).suffix.lower() in _FILES:
+        if maker is None and is_file_name(name):
             maker = _own("files:FileBenchmark")
         if maker is None:
             raise UnknownBenchmarkError(name, cls.names())
@@ -189,6 +191,11 @@ class BenchmarkRegistry:
             return cast("Maker", point.load())
         except Exception as error:  # it is somebody else's code
             raise BenchmarkNotLoadedError(name, point.value, f"{type(error).__name__}: {error}") from error
+
+
+def is_file_name(name: str) -> bool:
+    """Tell whether *name* is that of a data file."""
+    return Path(name).suffix.lower() in _FILES
 
 
 def _own(reference: str) -> Maker:

@@ -18,7 +18,7 @@ import msgspec
 import orjson
 
 from eventlog.errors import EvlogError
-from eventlog.evaluation.benchmark import BaseBenchmark, Item
+from eventlog.evaluation.benchmark import BaseBenchmark, DataSource, Item
 
 ENVIRONMENT = "EVLOG_BENCHMARKS"
 """A directory with ``<benchmark>/<split>.jsonl`` or ``<benchmark>.jsonl``."""
@@ -46,8 +46,8 @@ class DatasetNotFoundError(EvlogError, LookupError):
 
     def __str__(self) -> str:
         return (
-            f"{self.benchmark} has no data: {self.reason}. Give data=FILE (JSONL, JSON, CSV or Parquet), "
-            f"or put {self.benchmark}/test.jsonl into the directory that {ENVIRONMENT} names."
+            f"{self.benchmark} has no data: {self.reason}. Give data=FILE or --data FILE (JSONL, JSON, CSV or "
+            f"Parquet), or put {self.benchmark}/test.jsonl into the directory that {ENVIRONMENT} names."
         )
 
 
@@ -98,12 +98,22 @@ class DataBenchmark(BaseBenchmark):
             raise BadDatasetError(self.name, f"num_samples is {num_samples}; give at least 0")
         return sample(self._rows(split), num_samples, self.seed)
 
-    def _rows(self, split: str) -> Sequence[Item]:
+    def data_source(self, split: str) -> DataSource:
+        """Return the file that the items come from, or their place on the hub."""
+        file = self._file(split)
+        if file is not None or self.source is None:
+            return DataSource(name=self.name, path=None if file is None else str(file))
+        return DataSource(name=self.source.path, version=self.source.config)
+
+    def _file(self, split: str) -> Path | None:
         if self.data is not None:
-            return read_rows(_file_for(Path(self.data), split))
-        local = _below_environment(self.name, split)
-        if local is not None:
-            return read_rows(local)
+            return _file_for(Path(self.data), split)
+        return _below_environment(self.name, split)
+
+    def _rows(self, split: str) -> Sequence[Item]:
+        file = self._file(split)
+        if file is not None:
+            return read_rows(file)
         if self.source is None or not self.hub:
             raise DatasetNotFoundError(self.name, "no file was named")
         return _from_hub(self.name, self.source, self.source.splits.get(split, split))

@@ -6,17 +6,22 @@ was asked is not asked again, but for the calls that were under way.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
-import orjson
 
-from eventlog.errors import EvlogError
-from eventlog.evaluation.benchmark import BaseBenchmark, Benchmark, Item, Prompt, complete
-from eventlog.evaluation.engine_errors import BadEvaluationError, DataChangedError, TooManyErrorsError
-from eventlog.evaluation.engine_log import Kept, archive, kept_by, log_result, run_for, sorted_out
+from eventlog.evaluation.benchmark import Benchmark, Prompt
+from eventlog.evaluation.engine_errors import BadEvaluationError, TooManyErrorsError
+from eventlog.evaluation.engine_log import (
+    Kept,
+    archive,
+    kept_by,
+    log_data,
+    log_result,
+    run_for,
+    sorted_out,
+)
 from eventlog.evaluation.engine_options import (
     Options,
     Progress,
@@ -25,6 +30,7 @@ from eventlog.evaluation.engine_options import (
     params_of,
     run_name,
 )
+from eventlog.evaluation.engine_task import GIVE_UP_AFTER, Task, load_task, reason, third_party
 from eventlog.evaluation.limits import RateLimit, Retry
 from eventlog.evaluation.model import Answer, Model, as_model
 from eventlog.evaluation.model_prices import price_of
@@ -37,15 +43,10 @@ from eventlog.evaluation.results import (
     usage_of,
 )
 from eventlog.evaluation.runner import Caller, Outcome, in_thread
-from eventlog.values import text, to_json
+from eventlog.values import text
 
 if TYPE_CHECKING:
     from eventlog.tracker.core import Tracker
-
-GIVE_UP_AFTER = 20
-"""If so many samples fail and none was ever answered, the model is not there."""
-
-T = TypeVar("T")
 
 
 def evaluate(
@@ -91,6 +92,7 @@ def evaluate_in(
     if options.price is None:
         options = msgspec.structs.replace(options, price=price_of(model.name, root=tracker.root))
     kept = kept_by(tracker, task.benchmark.name, options.step) if resume else Kept(samples={})
+    log_data(tracker, task, kept)
     cache = answer_cache(tracker.root, model, options)
     try:
         caller = Caller(
@@ -111,50 +113,15 @@ def evaluate_in(
     return result
 
 
-class Task(NamedTuple):
-    """A benchmark and the items of it that are evaluated."""
-
-    benchmark: BaseBenchmark
-    items: Sequence[Item]
-
-
-def load_task(given: Benchmark, options: Options) -> Task:
-    """Return a benchmark with its items.
-
-    Raises:
-        BadEvaluationError: there is none, or they could not be loaded.
-    """
-    benchmark = complete(given)
-    items = _third_party(
-        benchmark.name,
-        "load_dataset",
-        lambda: list(benchmark.load_dataset(split=options.split, num_samples=options.num_samples)),
-    )
-    if options.num_samples is not None:
-        items = items[: options.num_samples]
-    if not items:
-        raise BadEvaluationError(f"{benchmark.name} has no items in the split {options.split!r}")
-    return Task(benchmark, items)
-
-
 class _Evaluation:
     """One evaluation under way. Not thread-safe: the runner calls one of its methods at a time."""
 
     def __init__(self, tracker: Tracker, task: Task, caller: Caller, options: Options, kept: Kept) -> None:
-        self.tracker, self.benchmark, self.items = tracker, task.benchmark, task.items
+        self.tracker, self.task, self.benchmark, self.items = tracker, task, task.benchmark, task.items
         self.caller, self.options, self.kept = caller, options, kept
-        self.samples = self._checked(kept.samples)
+        self.samples = task.checked(kept.samples, tracker.run_id or "")
         self.resumed = sum(sample.error is None for sample in self.samples.values())
         self.done, self.errors, self.answered = self.resumed, 0, self.resumed
-
-    def _checked(self, kept: Mapping[int, SampleResult]) -> dict[int, SampleResult]:
-        """Return the samples of the log that belong to these items; failed ones are asked again."""
-        count, wanted = len(self.items), self.options.num_samples
-        for index, sample in sorted(kept.items()):
-            is_gone = index >= count and (wanted is None or index < wanted)
-            if is_gone or (index < count and sample.item and sample.item != self._item(index).item):
-                raise DataChangedError(self.benchmark.name, index, self.tracker.run_id or "")
-        return {index: sample for index, sample in kept.items() if index < count}
 
     def run(self) -> EvaluationResult:
         """Ask for all that is missing; return the results."""
@@ -179,7 +146,7 @@ class _Evaluation:
 
     async def _work(self, batch: list[int]) -> None:
         """Ask for a batch, and log what came of it."""
-        young = [self._item(index) for index in batch]
+        young = [self.task.sample(index) for index in batch]
         # With an output it was answered before, and only its scoring failed; with an error it has no prompt.
         old = [self._with_old_output(sample) for sample in young]
         asked = [i for i, sample in enumerate(old) if sample.output is None and sample.error is None]
@@ -191,24 +158,6 @@ class _Evaluation:
             self._keep(sample)
         self._tell()
         self._check_errors(finished)
-
-    def _item(self, index: int) -> SampleResult:
-        """Return the sample of an item that was not asked yet, with an error if there is no prompt."""
-        item = self.items[index]
-        try:
-            prompt, target = to_json(self.benchmark.prompt(item)), to_json(self.benchmark.target(item))
-            name = self.benchmark.item_id(item, index)
-        except Exception as error:  # it costs this sample, and is told there
-            return SampleResult(
-                index=index, item=_hash(to_json(item)), error=_reason("the item cannot be asked", error)
-            )
-        return SampleResult(
-            index=index,
-            item=_hash([to_json(item), prompt, target]),
-            id=None if name is None else text(str(name)),
-            input=prompt,
-            target=target,
-        )
 
     def _with_old_output(self, sample: SampleResult) -> SampleResult:
         old = self.samples.get(sample.index)
@@ -232,7 +181,7 @@ class _Evaluation:
         try:
             return scored(sample, self.benchmark.score(self.items[sample.index], sample.output))
         except Exception as error:  # it costs this sample, and is told there
-            return msgspec.structs.replace(sample, error=_reason("the output cannot be scored", error))
+            return msgspec.structs.replace(sample, error=reason("the output cannot be scored", error))
 
     def _keep(self, sample: SampleResult) -> None:
         self.tracker.log_event(to_event(self.benchmark.name, sample, self.options.step))
@@ -263,7 +212,7 @@ class _Evaluation:
         model = self.caller.model
         usage = usage_of(samples, self.options.price)
         name = self.benchmark.name
-        found = _third_party(name, "aggregate", lambda: self.benchmark.aggregate([s.score for s in good]))
+        found = third_party(name, "aggregate", lambda: self.benchmark.aggregate([s.score for s in good]))
         scores, texts = sorted_out(name, found if good else {})
         return EvaluationResult(
             benchmark=name,
@@ -295,26 +244,4 @@ def _answered(sample: SampleResult, outcome: Outcome) -> SampleResult:
             finish=None if answer.finish in (None, "stop") else text(answer.finish or ""),
             is_cached=outcome.is_cached,
         )
-    return msgspec.structs.replace(sample, error=_reason("no answer", answer), latency_ms=outcome.latency_ms)
-
-
-def _reason(what: str, error: Exception) -> str:
-    said = text(str(error)) if str(error) else "nothing more is known"
-    kind = "" if isinstance(error, EvlogError) else f"{type(error).__name__}: "
-    return f"{what}: {kind}{said}"[:2000]
-
-
-def _hash(value: object) -> str:
-    return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
-
-
-def _third_party(benchmark: str, method: str, call: Callable[[], T]) -> T:
-    """Return what a benchmark's method returns; what it raises becomes an error that names it."""
-    try:
-        return call()
-    except (EvlogError, OSError):
-        raise
-    except Exception as error:
-        raise BadEvaluationError(
-            f"{benchmark}: {method} failed with {type(error).__name__}: {error}"
-        ) from error
+    return msgspec.structs.replace(sample, error=reason("no answer", answer), latency_ms=outcome.latency_ms)

@@ -6,12 +6,14 @@ import contextlib
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import msgspec
 import orjson
 
 from eventlog import events as ev
 from eventlog.errors import BadValueError, TrackerStateError, warn_once
+from eventlog.evaluation.engine_task import Task
 from eventlog.evaluation.results import EvaluationResult, SampleResult, from_event
 from eventlog.replay import open_run
 from eventlog.storage.options import WriterOptions
@@ -24,24 +26,34 @@ PATIENT = WriterOptions(max_block_s=30.0)
 """An evaluation that outruns its disk waits for it: a sample that is not in the log is asked again."""
 
 
+DataKey = tuple[str, str | None, str | None]
+_told: WeakKeyDictionary[Tracker, set[tuple[str | None, DataKey]]] = WeakKeyDictionary()
+"""Runs and data sets that were logged here: one that is evaluated at each step is logged once."""
+
+
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
     """What the log holds of an evaluation.
 
     Attributes:
         samples: by index; of one index the last event counts.
         seconds: of the clock, that the processes before this one were at it.
+        data: name, split and hash of the data sets that the run has read.
     """
 
     samples: dict[int, SampleResult]
     seconds: float = 0.0
+    data: frozenset[DataKey] = frozenset()
 
 
 def read_kept(run: Path, benchmark: str, step: int | None) -> Kept:
     """Return the samples of *benchmark* at *step* that the log in the directory *run* holds."""
     samples: dict[int, SampleResult] = {}
     spans: dict[str, tuple[int, int]] = {}
+    data: set[DataKey] = set()
     for part in open_run(run).slices():
         for event in part.events:
+            if isinstance(event, ev.Dataset):
+                data.add((event.name, event.split, event.sha256))
             if not isinstance(event, ev.Sample) or event.benchmark != benchmark:
                 continue
             found = from_event(event)
@@ -51,7 +63,8 @@ def read_kept(run: Path, benchmark: str, step: int | None) -> Kept:
             begun = event.ts - int((event.latency_ms or 0.0) * 1000)
             first, last = spans.get(part.writer, (begun, event.ts))
             spans[part.writer] = (min(first, begun), max(last, event.ts))
-    return Kept(samples=samples, seconds=sum(last - first for first, last in spans.values()) / 1e6)
+    seconds = sum(last - first for first, last in spans.values()) / 1e6
+    return Kept(samples=samples, seconds=seconds, data=frozenset(data))
 
 
 @contextlib.contextmanager
@@ -96,6 +109,31 @@ def kept_by(tracker: Tracker, benchmark: str, step: int | None) -> Kept:
         raise TrackerStateError("There is no run to go on with. Start it with resume=True.")
     tracker.flush()
     return read_kept(tracker.run_dir, benchmark, step)
+
+
+def log_data(tracker: Tracker, task: Task, kept: Kept) -> None:
+    """Log which data are evaluated, unless the run knows."""
+    if tracker.settings.is_disabled:
+        return
+    source = task.source
+    key = (text(source.name), text(task.split), task.sha256)
+    told = _told.setdefault(tracker, set())
+    if key in kept.data or (tracker.run_id, key) in told:
+        return
+    told.add((tracker.run_id, key))
+    if source.path is not None:
+        tracker.log_dataset(source.name, source.version, source.path, split=task.split)
+        return
+    tracker.log_event(
+        ev.Dataset(
+            name=key[0],
+            version=source.version,
+            split=key[1],
+            sha256=key[2],
+            rows=len(task.items),
+            data={"hash": "items", "splits": {key[1]: len(task.items)}},
+        )
+    )
 
 
 def log_result(tracker: Tracker, result: EvaluationResult) -> None:

@@ -18,8 +18,9 @@ from eventlog.evaluation.model_names import (
     shown_name,
 )
 
-_MAY_DIFFER = frozenset({"num_samples"})
-"""More samples of the same data may follow in a second sitting."""
+_MAY_DIFFER = frozenset({"num_samples", "option data"})
+"""More samples of the same data may follow in a second sitting, and the data may have moved: each item that
+was asked is checked."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -46,7 +47,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             "model": shown_name(self.model or ""),
             "split": self.split or "test",
         }
-        more = {"num_samples": self.num_samples, "group": self.group, "options": dict(self.options)}
+        more = {"num_samples": self.num_samples, "group": self.group, "options": _shown(self.options)}
         return found | {k: v for k, v in more.items() if v} | dict(params_of_sampling(self.sampling))
 
 
@@ -88,11 +89,17 @@ def gone_on(before: Plan, given: Plan, run: str) -> Plan:
     return msgspec.structs.replace(
         before,
         num_samples=given.num_samples or before.num_samples,
-        model=given.model or before.model,  # it may hold a password that the params do not
+        # A model, and a judge among the options, may hold a password that the params do not.
+        model=given.model or before.model,
+        options=before.options | given.options,
         sampling=msgspec.structs.replace(
             before.sampling, base_url=given.sampling.base_url or before.sampling.base_url
         ),
     )
+
+
+def _shown(options: Mapping[str, object]) -> dict[str, object]:
+    return {key: shown_name(value) if isinstance(value, str) else value for key, value in options.items()}
 
 
 def _flat(plan: Plan) -> dict[str, object]:
@@ -102,7 +109,7 @@ def _flat(plan: Plan) -> dict[str, object]:
         "split": plan.split,
         "num_samples": plan.num_samples,
         "group": plan.group,
-        **{f"option {key}": value for key, value in plan.options.items()},
+        **{f"option {key}": value for key, value in _shown(plan.options).items()},
         **params_of_sampling(plan.sampling),
     }
     return {key: value for key, value in found.items() if value is not None}

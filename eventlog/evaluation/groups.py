@@ -11,10 +11,11 @@ import msgspec
 
 from eventlog import events as ev
 from eventlog.evaluation.benchmark import Benchmark
-from eventlog.evaluation.engine import Task, evaluate_in, load_task
+from eventlog.evaluation.engine import evaluate_in
 from eventlog.evaluation.engine_errors import BadEvaluationError
 from eventlog.evaluation.engine_log import archive, run_for
 from eventlog.evaluation.engine_options import Options, options_of, params_of, run_name
+from eventlog.evaluation.engine_task import Task, load_task
 from eventlog.evaluation.model import Model, as_model
 from eventlog.evaluation.results import EvaluationResult
 from eventlog.values import metric_number

@@ -8,8 +8,8 @@ from statistics import fmean, stdev
 from eventlog.analysis.facts import RunFacts, results
 from eventlog.lineage.audit_lines import AuditRules, Line, failed, passed, warned
 from eventlog.lineage.audit_outcome import metric_names
-from eventlog.lineage.missing import record_of, seed_of
 from eventlog.lineage.naming import NamingRules, check_names, same_metric, words_of
+from eventlog.lineage.record import record_of, seed_of
 
 
 def group_lines(runs: Sequence[RunFacts], rules: AuditRules, naming: NamingRules) -> Iterator[Line]:

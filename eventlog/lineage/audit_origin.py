@@ -8,7 +8,8 @@ from pathlib import PurePosixPath
 
 from eventlog.analysis.facts import RunFacts
 from eventlog.lineage.audit_lines import AuditRules, Line, failed, passed, warned
-from eventlog.lineage.missing import Gap, missing_in_record, record_of, seed_of
+from eventlog.lineage.missing import Gap, missing_in_record, untracked_code
+from eventlog.lineage.record import record_of, seed_of
 
 _PARAMS = {
     "model_type": [
@@ -192,17 +193,18 @@ def _code_lines(facts: RunFacts, gaps: list[Gap]) -> Iterator[Line]:
     else:
         is_dirty = git.get("is_dirty", git.get("dirty"))
         yield passed("code.diff", "the uncommitted changes are kept" if is_dirty else "nothing uncommitted")
-    if git.get("untracked"):
-        count = git.get("untracked_count") or len(list(git["untracked"]))  # type: ignore[call-overload]
-        yield warned("code.untracked", f"git does not know {count} files", "git add them, or .gitignore")
-    gap = by_field.get("script") or by_field.get("command")
-    if gap is None:
+    if "untracked" in by_field:
+        gap = by_field["untracked"]
+        make = failed if gap.kind == "missing" else warned
+        yield make("code.untracked", gap.reason, gap.mend)
+    no_script = by_field.get("script") or by_field.get("command")
+    if no_script is None:
         command = facts.view.context.get("command", {})
         yield passed(
             "code.script", str(command.get("script") or command.get("module") or "the command is kept")
         )
     else:
-        yield failed("code.script", gap.reason, f"evlog run -- {gap.mend}")
+        yield failed("code.script", no_script.reason, f"evlog run -- {no_script.mend}")
 
 
 def _environment_lines(facts: RunFacts, gaps: list[Gap]) -> Iterator[Line]:

@@ -1,19 +1,18 @@
 """What is missing or ambiguous in what is known of a run's origin, and the record as it should be.
 
-One shape serves runs and pasted snippets: the "minimal lineage template" with ``git_commit``, ``script``,
-``data`` and ``env``.
+One shape serves runs and pasted snippets: see `eventlog.lineage.record`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
 from typing import Literal, cast
 
 import msgspec
 
-from eventlog import events as ev
-from eventlog.analysis.facts import RunFacts
+from eventlog.lineage.record import SEED_NAMES
 
 MOVING = frozenset(
     {
@@ -34,7 +33,9 @@ MOVING = frozenset(
 """Versions that mean another thing tomorrow."""
 
 _UNKNOWN = frozenset({"", "?", "-", "tbd", "todo", "unknown", "none", "null", "n/a", "na"})
-_SEED_NAMES = ("seed", "random_seed", "random_state", "rng_seed", "global_seed", "manual_seed")
+_CODE = frozenset(
+    {".py", ".pyx", ".so", ".ipynb", ".sh", ".r", ".R", ".jl", ".c", ".cc", ".cpp", ".cu", ".h", ".rs"}
+)
 _COMMIT = re.compile(r"[0-9a-f]{7,64}", re.ASCII)
 
 
@@ -56,32 +57,9 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.asdict(self)
 
 
-def seed_of(facts: RunFacts) -> object:
-    """Return the seed of a run, from its params or from `seed_everything`; None if nobody said it."""
-    for key, value in facts.view.flat_params.items():
-        if key.rpartition(".")[2].lower() in _SEED_NAMES and value is not None:
-            return value
-    return facts.view.context.get("seeds", {}).get("seed")
-
-
-def record_of(facts: RunFacts) -> dict[str, object]:
-    """Return what is known of the origin of a run, in the shape of the template."""
-    context = facts.view.context
-    git, environment = context.get("git", {}), context.get("environment", {})
-    command = context.get("command", {})
-    record: dict[str, object] = {
-        "git_commit": git.get("commit") or "",
-        "is_dirty": bool(git.get("is_dirty", git.get("dirty", False))),
-        "diff_sha256": git.get("diff_sha256") if git.get("diff_is_complete", True) else None,
-        "script": _script(command),
-        "command": command.get("orig_argv") or command.get("argv") or [],
-        "seed": seed_of(facts),
-        "env": _environment(environment, command, context.get("hardware", {})),
-        "metrics": sorted(facts.view.metrics),
-    }
-    sets = [_dataset(dataset) for dataset in facts.datasets] or _from_params(facts)
-    record["data"] = sets[0] if len(sets) == 1 else sets
-    return record
+def untracked_code(names: Iterable[object]) -> list[str]:
+    """Return those of the files that a program may consist of."""
+    return [str(name) for name in names if PurePosixPath(str(name)).suffix in _CODE]
 
 
 def missing_in_record(record: Mapping[str, object]) -> list[Gap]:
@@ -136,7 +114,18 @@ def _code_gaps(record: Mapping[str, object]) -> list[Gap]:
                 "diff", "there were uncommitted changes, and no diff is kept", "git diff HEAD > code.diff"
             )
         )
-    return gaps
+    return gaps + _untracked_gaps(record.get("untracked"))
+
+
+def _untracked_gaps(names: object) -> list[Gap]:
+    """Say which files no commit and no diff has: code is missing, other files may have been read."""
+    if not isinstance(names, list) or not names:
+        return []
+    code = untracked_code(names)
+    shown = ", ".join(map(str, (code or names)[:3])) + (", …" if len(code or names) > 3 else "")
+    if code:
+        return [_missing("untracked", f"code that git does not know: {shown}", "git add, and commit")]
+    return [_ambiguous("untracked", f"git does not know {shown}", "git add, or .gitignore")]
 
 
 def _command_gaps(record: Mapping[str, object]) -> list[Gap]:
@@ -156,7 +145,7 @@ def _command_gaps(record: Mapping[str, object]) -> list[Gap]:
 
 def _seed_gaps(record: Mapping[str, object]) -> list[Gap]:
     params = _mapping(record.get("params"))
-    if any(_text(place.get(name)) for place in (record, params) for name in _SEED_NAMES):
+    if any(_text(place.get(name)) for place in (record, params) for name in SEED_NAMES):
         return []
     return [_missing("seed", "no seed is recorded", "seed_everything(…) or log_params({'seed': …})")]
 
@@ -224,63 +213,6 @@ def _environment_gaps(known: Mapping[str, object]) -> list[Gap]:
             _missing("env.cuda", "CUDA and GPU are not known, nor that there was none", "12.1 or none")
         )
     return gaps
-
-
-# --- from a run ----------------------------------------------------------------------------------
-
-
-def _script(command: Mapping[str, object]) -> str:
-    found = command.get("script") or command.get("module")
-    if found:
-        return str(found)
-    argv = command.get("argv")
-    words = [str(word) for word in argv] if isinstance(argv, list) else []
-    return next((word for word in words if word.endswith((".py", ".sh", ".ipynb", ".R", ".jl"))), "")
-
-
-def _environment(
-    environment: Mapping[str, object], command: Mapping[str, object], hardware: Mapping[str, object]
-) -> dict[str, object]:
-    known = {
-        "python": environment.get("python") or command.get("python") or "",
-        "os": environment.get("os") or hardware.get("os") or "",
-        "packages": environment.get("packages") or {},
-    }
-    if hardware:
-        known |= {"cuda": hardware.get("cuda") or "none", "gpus": hardware.get("gpus") or []}
-    return known
-
-
-def _dataset(dataset: ev.Dataset) -> dict[str, object]:
-    known: dict[str, object] = {
-        "name": dataset.name,
-        "version": dataset.version or "",
-        "sha256": dataset.sha256 or "",
-        "split": dataset.split,
-    }
-    return known | {
-        key: dataset.data[key]
-        for key in ("splits", "indices", "strategy", "split_seed")
-        if key in dataset.data
-    }
-
-
-def _from_params(facts: RunFacts) -> list[dict[str, object]]:
-    """Return what params say of the data, of runs without a dataset event."""
-    params = {key.lower(): value for key, value in facts.view.flat_params.items()}
-    wanted = {
-        "name": ("data.name", "dataset.name", "dataset_name", "dataset", "data_name"),
-        "version": ("data.version", "dataset.version", "data_version", "dataset_version"),
-        "sha256": ("data.sha256", "data.hash", "data_hash", "dataset_hash", "data_sha256"),
-        "strategy": ("data.split_strategy", "split_strategy", "split", "data.split"),
-        "split_seed": ("data.split_seed", "split_seed"),
-    }
-    known: dict[str, object] = {}
-    for field, names in wanted.items():
-        value = next((params[name] for name in names if params.get(name) not in (None, "")), None)
-        if value is not None:
-            known[field] = value
-    return [known] if known else []
 
 
 # --- small things ----------------------------------------------------------------------------------

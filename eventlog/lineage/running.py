@@ -12,7 +12,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -23,6 +23,9 @@ from eventlog.storage.system import host_name
 
 LOGGED_BY = "EVLOG_CONSOLE_LOGGED"
 """Set by ``evlog run`` to host and run whose console it logs, for the processes that it starts."""
+
+
+LOCAL_RANKS = ("LOCAL_RANK", "SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID")
 
 
 class Recorder(Protocol):
@@ -85,16 +88,28 @@ class Options(NamedTuple):
 class Running:
     """All that goes on beside one run."""
 
-    def __init__(self, recorder: Recorder, parts: Sequence[Part]) -> None:
-        self._recorder, self._parts = recorder, list(parts)
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._parts: list[Part] = []
+
+    def add(self, part: Part) -> None:
+        """Take a part that has begun."""
+        self._parts.append(part)
 
     def end(self, timeout_s: float) -> None:
         """End all parts, the last one first, in about *timeout_s* in all. The second call does nothing."""
         parts, self._parts = self._parts, []
         _leave(self._recorder)
         deadline = time.monotonic() + timeout_s
+        interruption: BaseException | None = None
         for part in reversed(parts):
-            _try(self._recorder, part, partial(part.end, max(0.0, deadline - time.monotonic())))
+            left = 0.0 if interruption else max(0.0, deadline - time.monotonic())
+            try:
+                _try(self._recorder, part, partial(part.end, left))
+            except BaseException as error:  # Ctrl-C: nothing is waited for any more, and nothing stays behind
+                interruption = error
+        if interruption is not None:
+            raise interruption
 
     def forget(self) -> None:
         """Leave everything to the parent, in a forked child."""
@@ -108,26 +123,41 @@ class Running:
 def begin(recorder: Recorder, options: Options) -> Running:
     """Begin what *options* want beside the run of *recorder*. Never raises."""
     _active.append(recorder)
-    parts: list[Part] = []
-    if options.lineage is not False or options.diff:
-        from eventlog.lineage.capture import Capture
+    running = Running(recorder)
+    try:
+        for part in _parts(recorder, options):
+            if _try(recorder, part, part.begin):
+                running.add(part)
+        seeds = sys.modules.get("eventlog.lineage.seeds")  # who has set some has imported it
+        if seeds is not None:
+            with contextlib.suppress(Exception):
+                seeds.log_pending(recorder)
+    except BaseException:
+        running.end(0.0)
+        raise
+    return running
 
-        parts.append(Capture(recorder, options))
+
+def _parts(recorder: Recorder, options: Options) -> Iterator[Part]:
+    if options.lineage is not False or options.diff:
+        from eventlog.lineage.capture.capture import Capture
+
+        yield Capture(recorder, options)
     # Under `evlog run` the output may be logged already.
     if options.console and os.environ.get(LOGGED_BY) != f"{host_name()}/{recorder.run_id}":
-        from eventlog.lineage.console import Listener
+        from eventlog.lineage.console.listening import Listener
 
-        parts.append(Listener(recorder))
-    from eventlog.lineage import sampler
+        yield Listener(recorder)
+    if options.system is not False:
+        from eventlog.lineage.load import sampler
 
-    if sampler.is_wanted(options.system, recorder.run_id, os.environ):
-        parts.append(sampler.Sampler(recorder, options))
-    begun = [part for part in parts if _try(recorder, part, part.begin)]
-    seeds = sys.modules.get("eventlog.lineage.seeds")  # who has set some has imported it
-    if seeds is not None:
-        with contextlib.suppress(Exception):
-            seeds.log_pending(recorder)
-    return Running(recorder, begun)
+        if sampler.is_wanted(options.system, recorder.run_id, os.environ):
+            yield sampler.Sampler(recorder, options)
+
+
+def local_rank(environment: Mapping[str, str]) -> str | None:
+    """Return the number of this process on its host, or None if nobody gave it one."""
+    return next((value for name in LOCAL_RANKS if (value := environment.get(name, "").strip())), None)
 
 
 def innermost() -> Recorder | None:

@@ -14,9 +14,12 @@ import msgspec
 
 from eventlog.errors import EvlogError
 from eventlog.ids import check_name, safe_name
-from eventlog.sweep.space import Choice, Range, Scalar, SpaceError, parse_space
+from eventlog.sweep.space import MAX_TRIALS, NAME, Choice, Range, Scalar, grid, parse_space
 
-_PLACE = re.compile(r"\{([A-Za-z_][\w.-]*)\}")
+MAX_NAME_BYTES = 180
+"""Leaves room for what the ids of the runs add."""
+
+_PLACE = re.compile(rf"\{{({NAME})\}}")
 
 
 class SweepError(EvlogError, ValueError):
@@ -94,14 +97,20 @@ def read_config(path: Path) -> SweepConfig:
         SweepError: it cannot be read, or says what no sweep can be.
     """
     try:
-        found = msgspec.convert(_load(path), _File)
-        space = parse_space(found.params)
-    except (OSError, ValueError, msgspec.ValidationError) as error:
+        config = _config(path, msgspec.convert(_load(path), _File))
+        _check(config)
+    except SweepError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
         raise SweepError(path, str(error)) from error
-    config = SweepConfig(
+    return config
+
+
+def _config(path: Path, found: _File) -> SweepConfig:
+    return SweepConfig(
         name=check_name("sweep", found.name or safe_name(path.stem)),
         command=shlex.split(found.command) if isinstance(found.command, str) else found.command,
-        space=space,
+        space=parse_space(found.params),
         method=found.method,
         count=found.count,
         seed=found.seed,
@@ -110,8 +119,6 @@ def read_config(path: Path) -> SweepConfig:
         tags=found.tags,
         metric=found.metric,
     )
-    _check(path, config)
-    return config
 
 
 def _load(path: Path) -> object:
@@ -130,26 +137,24 @@ def _load(path: Path) -> object:
     return tomllib.loads(text)
 
 
-def _check(path: Path, config: SweepConfig) -> None:
+def _check(config: SweepConfig) -> None:
     if not config.command:
-        raise SweepError(path, "the command is empty")
+        raise ValueError("the command is empty")
+    if len(config.name.encode()) > MAX_NAME_BYTES:
+        raise ValueError(f"the name has more than {MAX_NAME_BYTES} bytes")
     places = {name for word in config.command for name in _PLACE.findall(word)}
     unknown = places - config.space.keys()
     if unknown:
-        raise SweepError(path, f"the command has {{{min(unknown)}}}, which is no param")
+        raise ValueError(f"the command has {{{min(unknown)}}}, which is no param")
     unused = config.space.keys() - places
     if places and unused:
-        raise SweepError(path, f"the command has no {{{min(unused)}}}, so that param would change nothing")
-    if config.method == "random" and (config.count is None or config.count < 1):
-        raise SweepError(path, "a random sweep needs count, the number of trials")
-    if config.method == "grid" and config.count is not None:
-        raise SweepError(path, "a grid has no count; it tries every combination")
+        raise ValueError(f"the command has no {{{min(unused)}}}, so that param would change nothing")
     if config.jobs < 1:
-        raise SweepError(path, "jobs is a whole number from 1")
-    if config.method == "grid":
-        from eventlog.sweep.space import grid
-
-        try:
-            grid(config.space)
-        except SpaceError as error:
-            raise SweepError(path, str(error)) from error
+        raise ValueError("jobs is a whole number from 1")
+    if config.method == "random":
+        if config.count is None or not 1 <= config.count <= MAX_TRIALS:
+            raise ValueError(f"a random sweep needs count, the number of trials, 1 to {MAX_TRIALS}")
+    elif config.count is not None:
+        raise ValueError("a grid has no count; it tries every combination")
+    else:
+        grid(config.space)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import signal
 import subprocess
+import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO
 
@@ -17,7 +18,8 @@ import msgspec
 
 from eventlog.sweep.trials import State
 
-STOP_TIMEOUT_S = 15.0
+STOP_TIMEOUT_S = 30.0
+LOOK_S = 0.1
 LAST_BYTES = 4096
 
 
@@ -30,14 +32,19 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     last_words: str
 
 
+Result = Ended | BaseException | None
+"""None: not begun."""
+
+
 class Runner:
-    """Runs the commands of trials. `run` may be called once; `stop` from any thread or signal handler.
+    """Runs the commands of trials, each in a process group of its own. `run` may be called once.
 
     Args:
         command: returns the words that run an attempt.
         jobs: how many at once.
         devices: given to the jobs in turn as CUDA_VISIBLE_DEVICES; none: the environment stays as it is.
         shows_output: leave the terminal to the commands.
+        lock: a descriptor that the commands inherit.
     """
 
     def __init__(
@@ -47,46 +54,46 @@ class Runner:
         jobs: int = 1,
         devices: Sequence[str] = (),
         shows_output: bool = False,
-        environment: Mapping[str, str] | None = None,
+        lock: int | None = None,
     ) -> None:
         self._command, self._jobs, self._shows_output = command, jobs, shows_output
-        self._environment = dict(os.environ if environment is None else environment)
+        self._inherited = () if lock is None else (lock,)
         self._devices: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         for number in range(jobs):
             self._devices.put(devices[number % len(devices)] if devices else None)
-        self._stop = threading.Event()
-        self._alive: set[subprocess.Popen[bytes]] = set()
+        self._signals: list[int] = []
 
     def run(self, states: Sequence[State], on_start: Callable[[State], None]) -> Iterator[Ended]:
         """Yield each attempt when it has ended, in the order in which they end."""
-        ended: queue.SimpleQueue[Ended | BaseException | None] = queue.SimpleQueue()
+        ended: queue.SimpleQueue[Result] = queue.SimpleQueue()
         with ThreadPoolExecutor(self._jobs) as pool:
             for state in states:
                 pool.submit(self._one, state, on_start, ended)
             try:
                 for _ in states:
-                    one = ended.get()
+                    one = _next(ended)
                     if isinstance(one, BaseException):
                         raise one
                     if one is not None:
                         yield one
-            finally:
+            except BaseException:
                 self.stop()
+                raise
 
-    def stop(self) -> None:
-        """Begin no further attempt and ask those that run to end; who does not is killed."""
-        self._stop.set()
-        for process in list(self._alive):
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """Begin no further attempt and pass signal *number* on to those that run; at the second call, kill.
+
+        May be called from a signal handler. Who has not ended after `STOP_TIMEOUT_S` is killed, too.
+        """
+        self._signals.append(number)
 
     def _one(
         self,
         state: State,
         on_start: Callable[[State], None],
-        ended: queue.SimpleQueue[Ended | BaseException | None],
+        ended: queue.SimpleQueue[Result],
     ) -> None:
-        if self._stop.is_set():
+        if self._signals:
             ended.put(None)
             return
         device = self._devices.get()
@@ -99,38 +106,51 @@ class Runner:
             self._devices.put(device)
 
     def _attempt(self, state: State, device: str | None) -> Ended:
-        environment = self._environment | ({} if device is None else {"CUDA_VISIBLE_DEVICES": device})
         began = time.monotonic()
         with tempfile.TemporaryFile() as said:
             process = subprocess.Popen(
                 list(self._command(state)),
-                env=environment,
+                env=dict(os.environ) | ({} if device is None else {"CUDA_VISIBLE_DEVICES": device}),
                 stdin=subprocess.DEVNULL,
                 stdout=None if self._shows_output else subprocess.DEVNULL,
                 stderr=None if self._shows_output else said,
+                # Of its own, so that Ctrl-C comes once, from us, and a kill takes the command along.
+                process_group=None if sys.platform == "win32" else 0,
+                pass_fds=self._inherited,
             )
-            self._alive.add(process)
-            try:
-                exit_code = self._wait(process)
-            finally:
-                self._alive.discard(process)
             return Ended(
                 state=state,
-                exit_code=exit_code,
+                exit_code=self._wait(process),
                 seconds=time.monotonic() - began,
                 last_words=_end_of(said),
             )
 
     def _wait(self, process: subprocess.Popen[bytes]) -> int:
-        while not self._stop.is_set():
+        while not self._signals:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                return process.wait(timeout=0.2)
-        process.terminate()  # it may have been started while `stop` was looking
-        try:
-            return process.wait(timeout=STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return process.wait()
+                return process.wait(timeout=LOOK_S)
+        process.send_signal(self._signals[0])
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while len(self._signals) == 1 and time.monotonic() < deadline:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(timeout=LOOK_S)
+        _kill(process)
+        return process.wait()
+
+
+def _next(ended: queue.SimpleQueue[Result]) -> Result:
+    while True:
+        with contextlib.suppress(queue.Empty):
+            # A signal that another thread got has its handler called when this one wakes up.
+            return ended.get(timeout=LOOK_S)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    if sys.platform == "win32":
+        process.kill()
+    else:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _end_of(file: IO[bytes]) -> str:

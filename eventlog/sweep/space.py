@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import random
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
@@ -14,6 +16,13 @@ from eventlog.errors import EvlogError
 
 Scalar = str | int | float | bool | None
 MAX_TRIALS = 1_000_000
+
+NAME = r"[A-Za-z_][\w.-]*"
+
+
+def to_text(value: object) -> str:
+    """Return a value as JSON, where 1, 1.0, true and "1" are four different texts."""
+    return json.dumps(value)
 
 
 class SpaceError(EvlogError, ValueError):
@@ -61,8 +70,8 @@ class Range(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             value = math.exp(math.log(self.min) + share * (math.log(self.max) - math.log(self.min)))
         else:
             value = self.min + share * (self.max - self.min)
-        value = min(max(value, self.min), self.max)
-        return round(value) if self.is_whole else float(f"{value:.10g}")
+        value = round(value) if self.is_whole else float(f"{value:.10g}")
+        return min(max(value, self.min), self.max)
 
 
 Space = Mapping[str, Choice | Range]
@@ -76,6 +85,9 @@ def parse_space(params: Mapping[str, object]) -> dict[str, Choice | Range]:
     """
     if not params:
         raise SpaceError("", "there are no params. Add a table [params]")
+    for name in params:
+        if not re.fullmatch(NAME, name):
+            raise SpaceError(name, "a name has letters, digits, '_', '-' and '.', and begins with a letter")
     return {name: _parse(name, value) for name, value in params.items()}
 
 
@@ -84,7 +96,7 @@ def _parse(name: str, value: object) -> Choice | Range:
         try:
             found = msgspec.convert(value, Range)
         except msgspec.ValidationError as error:
-            raise SpaceError(name, f"{error}; a range has min, max, scale, steps and type") from error
+            raise SpaceError(name, f"{error}. A range has min, max, scale, steps and type") from error
         _check(name, found)
         return found
     several = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
@@ -101,14 +113,16 @@ def _parse(name: str, value: object) -> Choice | Range:
 def _check(name: str, found: Range) -> None:
     if not (math.isfinite(found.min) and math.isfinite(found.max) and found.min <= found.max):
         raise SpaceError(name, f"min {found.min} is not below max {found.max}")
+    if found.type == "int" and not (float(found.min).is_integer() and float(found.max).is_integer()):
+        raise SpaceError(name, f"whole numbers need whole bounds, not {found.min} and {found.max}")
     if found.scale == "log" and found.min <= 0:
         raise SpaceError(name, f"a log scale needs min above 0, not {found.min}")
-    if found.steps is not None and found.steps < 1:
-        raise SpaceError(name, "steps is a whole number from 1")
+    if found.steps is not None and not 1 <= found.steps <= MAX_TRIALS:
+        raise SpaceError(name, f"steps is a whole number from 1 to {MAX_TRIALS}")
 
 
 def grid(space: Space) -> list[dict[str, Scalar]]:
-    """Return all combinations, the last param changing fastest.
+    """Return all combinations, each once, the last param changing fastest.
 
     Raises:
         SpaceError: a range without ``steps``, or too many combinations.
@@ -121,8 +135,10 @@ def grid(space: Space) -> list[dict[str, Scalar]]:
 
 def _axis(name: str, one: Choice | Range) -> list[Scalar]:
     if isinstance(one, Choice):
-        return list(one.values)
+        return list({to_text(value): value for value in one.values}.values())
     if one.steps is None and one.is_whole and one.scale == "linear":
+        if one.max - one.min >= MAX_TRIALS:
+            raise SpaceError(name, f"it has more than {MAX_TRIALS} values; take some of them with steps")
         return list(range(int(one.min), int(one.max) + 1))
     if one.steps is None:
         raise SpaceError(name, "a grid over a range needs steps, how many values to take of it")

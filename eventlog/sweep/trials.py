@@ -10,7 +10,7 @@ import msgspec
 
 from eventlog.storage.layout import RunPath, is_run
 from eventlog.sweep.config import SweepConfig
-from eventlog.sweep.space import Scalar, grid, sample
+from eventlog.sweep.space import Scalar, grid, sample, to_text
 
 DONE, LEFT, FAILED, RUNNING = "done", "left", "failed", "running"
 
@@ -43,9 +43,9 @@ def trials(config: SweepConfig) -> list[Trial]:
     else:
         assert config.count is not None
         # So many draws without a new point: the space has no more.
-        found: dict[bytes, dict[str, Scalar]] = {}
+        found: dict[str, dict[str, Scalar]] = {}
         for point in itertools.islice(sample(config.space, config.seed), 100 * config.count + 1000):
-            found.setdefault(msgspec.json.encode(point), point)
+            found.setdefault(to_text(point), point)
             if len(found) == config.count:
                 break
         points = list(found.values())
@@ -56,7 +56,7 @@ def trials(config: SweepConfig) -> list[Trial]:
 
 
 def _digest(point: dict[str, Scalar]) -> str:
-    return hashlib.sha256(msgspec.json.encode(sorted(point.items()))).hexdigest()[:8]
+    return hashlib.sha256(to_text(sorted(point.items())).encode()).hexdigest()[:8]
 
 
 def state_of(trial: Trial, project: Path) -> State:

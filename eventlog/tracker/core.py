@@ -3,7 +3,7 @@
 `log_metrics` is the one call that has to be fast: what is a plain dict of ints and finite floats goes
 straight into the ring, everything else takes the readable way through `RunRecorder`. The calls for sounds
 and videos are in `media`, those for models in `models` and `watching`, those for data and seeds in `datasets`
-and `seeds`.
+and `seeds`, those for results of benchmarks in `evaluating`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from eventlog.ids import check_relative_name, safe_name
 from eventlog.tracker import finishing, media, results
 from eventlog.tracker.config import tag_mapping
 from eventlog.tracker.datasets import DatasetCalls
+from eventlog.tracker.evaluating import EvaluationCalls
 from eventlog.tracker.media import MediaCalls
 from eventlog.tracker.models import ModelCalls
 from eventlog.tracker.recording import MAX_METRIC_BYTES
@@ -28,7 +29,7 @@ from eventlog.values import key_text, text
 _INT64 = 1 << 63
 
 
-class Tracker(MediaCalls, ModelCalls, WatchCalls, DatasetCalls, SeedCalls):
+class Tracker(MediaCalls, ModelCalls, WatchCalls, DatasetCalls, SeedCalls, EvaluationCalls):
     """Logs runs into the append-only log, and has sinks materialize them at their end.
 
     Every call is thread-safe, does no network I/O and, unless ``strict``, raises nothing because of the

@@ -13,7 +13,7 @@ from eventlog.tracker.recording import RunRecorder
 from eventlog.tracker.runs import Runs
 
 if TYPE_CHECKING:
-    from eventlog.lineage.datasets import Source
+    from eventlog.lineage.data.source import Source
 
 
 class DatasetCalls(Runs):
@@ -53,7 +53,7 @@ class DatasetCalls(Runs):
         run = self._active()
         if run is None:
             return None
-        from eventlog.lineage import datasets  # few runs need it
+        from eventlog.lineage.data import source as datasets  # few runs need it
 
         name = str(name)
         try:
@@ -80,7 +80,7 @@ class DatasetCalls(Runs):
         """Store row numbers; return them by split, and the name of the artifact."""
         if indices is None:
             return {}, None
-        from eventlog.lineage.datasets import read_indices, write_indices
+        from eventlog.lineage.data.source import read_indices, write_indices
 
         try:
             parts = read_indices(indices, split)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from eventlog.tracker.live import Sidecar
 
 MAX_METRIC_BYTES = 64_000
+MAX_SPILLED_FIELD = 4096
+"""Bytes of a field that stays in the line of an event that does not fit one."""
 END_WAIT_S, EXIT_WAIT_S, SIGNAL_WAIT_S = 4.0, 4.0, 0.5
 """How long the end of a run waits for what goes on beside it, counted from the run's start."""
 
@@ -60,11 +62,15 @@ class RunRecorder:
         except OSError as error:
             self.complain("payload", f"a large {kind} could not be stored: {error}")
             return ev.Dropped(counts={kind: 1}, reason=str(error), first_ts=0, last_ts=0)
-        # What is required stays in the line, so that a reader without the file knows what it was.
+        # What is required or small stays in the line, so that a reader without the file knows what it was,
+        # and SQL finds the numbers of a sample with a long output.
         kept = {
-            field.name: getattr(event, field.name)
-            for field in msgspec.structs.fields(event)
-            if field.required and field.name not in {"seq", "ts", "payload"}
+            field.name: value
+            for field, value in zip(
+                msgspec.structs.fields(event), msgspec.structs.astuple(event), strict=True
+            )
+            if field.name not in {"seq", "ts", "payload"}
+            and (field.required or len(msgspec.json.encode(value)) <= MAX_SPILLED_FIELD)
         }
         return type(event)(**kept, payload=reference)
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from eventlog import Tracker, TrackingConfig
 from eventlog.analysis import decide
-from eventlog.analysis.ranking.grammar import parse_rule
-from eventlog.analysis.ranking.decision import Decision
 from eventlog.analysis.naming import AmbiguousMetricError, UnknownMetricError
+from eventlog.analysis.ranking.decision import Decision
+from eventlog.analysis.ranking.grammar import parse_rule
 from eventlog.analysis.rules import RuleError
 from eventlog.analysis.runs import NoRunsError
 from eventlog.replay import view
@@ -122,6 +122,18 @@ def test_decide_excludes_what_cannot_be_judged(tmp_path: Path) -> None:
         "aug=one": ["std<=0.5, and that needs two runs"],
         "aug=nan": ["mean f1 is NaN", "std<=0.5, and that needs two runs"],
     }
+
+
+def test_decide_takes_no_infinity_for_the_best(tmp_path: Path) -> None:
+    """A run that diverged wins nothing, whichever way is up."""
+    make_run(tmp_path, "finite", {"score": 0.5}, params={"lr": 0.1})
+    make_run(tmp_path, "diverged", {"score": "Infinity"}, params={"lr": 10.0})
+    make_run(tmp_path, "sunk", {"score": "-Infinity"}, params={"lr": 20.0})
+
+    highest, lowest = (decide(f"{side} score", tmp_path) for side in ("highest", "lowest"))
+
+    assert (highest.winner, lowest.winner) == ("lr=0.1", "lr=0.1")
+    assert "lr=10.0 is out: mean score is infinite" in highest.reasons
 
 
 def test_decide_counts_what_it_leaves_out(tmp_path: Path) -> None:

@@ -243,6 +243,23 @@ def test_diff_warns_of_runs_that_are_not_finished(tmp_path: Path, evlog: Evlog) 
 # --- as CI uses it -----------------------------------------------------------------------------------
 
 
+def test_gate_of_a_value_says_it_without_a_sign() -> None:
+    """It is no difference."""
+    found = check_gate(parse_gate("acc.value>=0.9"), {}, {"acc": 0.52})
+
+    assert found.reason == "it is 0.52"
+
+
+def test_diff_shows_nan_once_and_without_a_sign(tmp_path: Path) -> None:
+    """The difference from NaN is NaN, and no percentage."""
+    make_run(tmp_path, "a", {"loss": 0.5})
+    make_run(tmp_path, "b", {"loss": "NaN"})
+
+    found = diff("a", "b", root=tmp_path)
+
+    assert found.metric_rows() == [["loss", "0.5", "nan", "nan", "", "nan"]]
+
+
 def test_diff_command_is_a_gate(evlog: Evlog, tmp_path: Path) -> None:
     """Exit code 0 if all rules hold, 1 if one is broken, 2 if one cannot be read."""
     make_run(tmp_path, "a", {"val_acc": 0.92})
@@ -284,7 +301,7 @@ def test_diff_command_writes_markdown_for_pull_requests(evlog: Evlog, tmp_path: 
 
     assert found.code == 1
     assert output.read_text() == found.out
-    assert "❌ **1 of 1 gates is broken**" in found.out
+    assert "❌ **The gate is broken**" in found.out
     assert "| val\\|acc&gt;=0 | ❌ | broken: it is -0.01 |" in found.out
     assert "| val\\|acc | 0.92 | 0.91 | -0.01 | -1.09% | worse |" in found.out
     assert "| x | &lt;b&gt; | - |" in found.out

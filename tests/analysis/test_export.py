@@ -12,10 +12,11 @@ import duckdb
 import pytest
 
 from eventlog import events as ev
-from eventlog.analysis.exports.document import canonical, canonical_bytes, document
+from eventlog.analysis import canonical, canonical_bytes, document
 from eventlog.analysis.timings import is_timing
 from eventlog.tracker import Tracker, TrackingConfig
 from tests.cli.conftest import Evlog, clean_environment, evlog
+from tests.logs import START_TS, LogMaker, put
 
 __all__ = ["clean_environment", "evlog"]
 
@@ -65,6 +66,35 @@ def test_canonical_form_of_the_same_results_is_the_same_bytes(tmp_path: Path) ->
     assert json.loads(one)["results"] == {"diverged": "NaN", "gsm8k/accuracy": 0.9, "loss": 1 / 3}
 
 
+def test_canonical_form_leaves_out_what_is_to_be_ignored(tmp_path: Path) -> None:
+    """Params that name places, results that differ, and moments within the summary."""
+    forms = []
+    for run_id in ("a", "b"):
+        tracker = Tracker((), TrackingConfig(project="p"), output_dir=tmp_path)
+        with tracker.start_run(run_id):
+            tracker.log_params({"out": {"dir": f"/tmp/{run_id}"}, "lr": 0.1})
+            tracker.log_summary({"final": {"loss": 0.5, "finished_at": hash(run_id)}, "noise": run_id})
+        forms.append(canonical(run_id, root=tmp_path, ignore=["out.*", "NOISE"]))
+
+    assert forms[0] == forms[1]
+    assert forms[0]["params"] == {"lr": 0.1}
+    assert forms[0]["summary"] == {"final.loss": 0.5}
+
+
+def test_canonical_form_puts_the_points_of_several_ranks_apart(tmp_path: Path) -> None:
+    """Which of two ranks was faster does not count."""
+    forms = []
+    for run_id, ranks in (("a", (0, 1)), ("b", (1, 0))):
+        for rank in ranks:
+            events: list[ev.Event] = [ev.RunStarted(name=run_id), ev.Metrics(step=1, data={"loss": 0.5 + rank})]
+            maker = LogMaker(f"r{rank}-01KAHCZG000000000000000A00", start_ts=START_TS + ranks.index(rank))
+            put(tmp_path / "p" / run_id, 1, b"".join(maker.segment(events)), writer=maker.writer)
+        forms.append(canonical_bytes(canonical(run_id, root=tmp_path)))
+
+    assert forms[0] == forms[1]
+    assert json.loads(forms[0])["metrics"] == {"loss": [[1, 0.5]], "rank1/loss": [[1, 1.5]]}
+
+
 def test_canonical_form_has_a_line_for_each_point_and_sample(tmp_path: Path) -> None:
     """A diff shows which one changed."""
     lines = canonical_bytes(canonical(log_one(tmp_path, "a"))).decode().splitlines()
@@ -88,14 +118,16 @@ def test_canonical_form_does_not_depend_on_the_order_of_steps(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "name", ["epoch_time", "latencyMs", "tokens/s", "took_s", "train/samples_per_sec", "fps"]
+    "name", ["epoch_time", "latencyMs", "tokens/s", "took_s", "train/samples_per_sec", "fps", "finished_at"]
 )
 def test_times_and_speeds_are_known_by_their_words(name: str) -> None:
     """They differ although nothing else does."""
     assert is_timing(name)
 
 
-@pytest.mark.parametrize("name", ["sentiment_accuracy", "val_loss", "timestep_error", "s", "cost", "items"])
+@pytest.mark.parametrize(
+    "name", ["sentiment_accuracy", "val_loss", "timestep_error", "s", "cost", "precision_at"]
+)
 def test_other_names_are_no_times(name: str) -> None:
     """A word that only contains one is none."""
     assert not is_timing(name)
@@ -114,6 +146,28 @@ def test_export_writes_json_to_a_file(evlog: Evlog, tmp_path: Path) -> None:
     assert [run["run_id"] for run in json.loads(two.out)] == ["a", "b"]
 
 
+def test_export_writes_what_the_document_says(evlog: Evlog, tmp_path: Path) -> None:
+    """What is written bit by bit reads back as the whole: odd names, no points, many points."""
+    tracker = Tracker((), TrackingConfig(project="p"), output_dir=tmp_path)
+    with tracker.start_run("größe"):
+        tracker.log_params({"text": '=1+"a"\n<b>', "list": [1, {"x": None}], "big": 1 << 80, "none": {}})
+        for step in range(10_001):
+            tracker.log_metrics({"loss": step / 7, "日本": math.inf}, step)
+    log_one(tmp_path, "other")
+
+    one = evlog("export", "größe", "--dir", str(tmp_path)).out
+    both = evlog("export", "größe", "other", "--dir", str(tmp_path)).out
+
+    whole = [document("größe", root=tmp_path), document("other", root=tmp_path)]
+    assert json.loads(one) == whole[0]
+    assert json.loads(both) == whole
+
+
+def test_export_of_no_runs_is_an_empty_list(evlog: Evlog, tmp_path: Path) -> None:
+    """Programs read that, too."""
+    assert json.loads(evlog("export", "--dir", str(tmp_path)).out) == []
+
+
 def test_export_writes_a_row_for_each_run(evlog: Evlog, tmp_path: Path) -> None:
     """Params and results are columns, in CSV and in Parquet."""
     log_one(tmp_path, "a")
@@ -125,9 +179,9 @@ def test_export_writes_a_row_for_each_run(evlog: Evlog, tmp_path: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(done.out)))
     assert [row["result.gsm8k/accuracy"] for row in rows] == ["0.9", "0.5"]
     assert [row["param.net.depth"] for row in rows] == ["3", "3"]
-    found = duckdb.sql(
-        f"""SELECT run_id, "param.lr", "result.loss", isnan("result.diverged") FROM '{tmp_path}/all.parquet'"""
-    ).fetchall()
+    columns = """run_id, "param.lr", "result.loss", isnan("result.diverged")"""
+    with duckdb.connect() as connection:
+        found = connection.execute(f"SELECT {columns} FROM '{tmp_path}/all.parquet'").fetchall()
     assert found == [("a", 0.1, 1 / 3, True), ("b", 0.1, 1 / 3, True)]
 
 
@@ -154,6 +208,8 @@ def test_export_writes_the_rows_of_a_table(evlog: Evlog, tmp_path: Path) -> None
         (["--canonical"], 2, "needs RUN"),
         (["a", "--ignore", "x"], 2, "--canonical"),
         (["a", "--output", "no/where.json"], 1, "no directory"),
+        (["a", "--output", "."], 1, "is a directory"),
+        (["a", "--output", "all.xlsx"], 2, ".csv or .parquet"),
         (["none"], 1, "none"),
     ],
 )
@@ -168,25 +224,3 @@ def test_export_says_what_is_wrong(
     assert done.code == code
     assert said in done.err
     assert "Traceback" not in done.err
-
-
-def test_stats_counts_what_lies_there(evlog: Evlog, tmp_path: Path) -> None:
-    """Runs, events, points and sizes, for people and for programs."""
-    log_one(tmp_path, "a")
-    log_one(tmp_path, "b")
-
-    found = json.loads(evlog("stats", "--json", "--dir", str(tmp_path)).out)
-    shown = evlog("stats", "--dir", str(tmp_path)).out
-
-    (project,) = found["projects"]
-    assert (project["project"], project["runs"], project["points"]) == ("p", 2, 14)
-    assert project["log_bytes"] >= sum(f.stat().st_size for f in tmp_path.glob("p/*/log/*"))
-    assert found["status"] == {"finished": 2}
-    assert {"key": "loss", "runs": 2, "points": 6} in found["busiest"]
-    assert "busiest metrics" in shown
-
-
-def test_stats_of_nothing_is_nothing(evlog: Evlog, tmp_path: Path) -> None:
-    """An empty root has no projects; one that is not there is an error."""
-    assert json.loads(evlog("stats", "--json", "--dir", str(tmp_path)).out)["runs"] == 0
-    assert evlog("stats", "--dir", str(tmp_path / "none")).code == 1

@@ -18,8 +18,8 @@ import pytest
 from matplotlib.axes import Axes
 
 from eventlog.analysis import plots as plot
-from eventlog.analysis.plots.curves import Curve, Curves
 from eventlog.analysis.plots.axes import COLOURS, Range, moment, spanned, tick_text, ticks, time_unit
+from eventlog.analysis.plots.curves import Curve, Curves
 from eventlog.analysis.plots.text import pieces
 from eventlog.analysis.statistics.vectors import StatisticsError
 from eventlog.query.answer import MissingExtraError

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from eventlog.analysis.chance.answer import Significance, significance
-from eventlog.analysis.statistics.contrast import Options, contrast
 from eventlog.analysis.facts import load
 from eventlog.analysis.selection import grouped, is_value, matching
+from eventlog.analysis.statistics.contrast import Options, contrast
 from eventlog.analysis.statistics.vectors import StatisticsError
 from eventlog.errors import EvlogError
 from tests.analysis.support_statistics import log_run, log_seeds, samples

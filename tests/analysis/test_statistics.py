@@ -341,6 +341,13 @@ def test_one_sided_mcnemar_halves_the_two_sided_one(one_sided: Alternative) -> N
     )
 
 
+@pytest.mark.parametrize("test", [welch_t, permutation_test, cohens_d])
+def test_values_too_large_to_square_are_refused(test: Callable[..., object]) -> None:
+    """An error says it, instead of an infinity in the answer."""
+    with pytest.raises(StatisticsError, match="too large"):
+        test([1e308, 1e308, -1e308], [1.0, 2.0, 3.0])
+
+
 def test_mcnemar_refuses_what_is_neither_right_nor_wrong() -> None:
     """A score is no correctness."""
     with pytest.raises(StatisticsError, match="right"):

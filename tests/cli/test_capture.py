@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from eventlog.lineage.lines import MAX_LINE_BYTES, LineSplitter
+from eventlog.lineage.console.lines import MAX_LINE_BYTES, LineSplitter
 
 
 def _split(*parts: bytes) -> list[str]:

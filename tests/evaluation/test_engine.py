@@ -17,9 +17,10 @@ from eventlog import connect
 from eventlog import events as ev
 from eventlog.analysis.facts import load, results
 from eventlog.evaluation.benchmark import Score
-from eventlog.evaluation.engine import GIVE_UP_AFTER, evaluate
+from eventlog.evaluation.engine import evaluate
 from eventlog.evaluation.engine_errors import BadEvaluationError, ModelCallError, TooManyErrorsError
 from eventlog.evaluation.engine_options import Progress
+from eventlog.evaluation.engine_task import GIVE_UP_AFTER
 from eventlog.evaluation.model import Answer, CallableModel, Prompt, one_at_a_time
 from eventlog.evaluation.results import Price
 from tests.evaluation.engine_support import HeldTiming, Sums, solve, solver, tracker_in

@@ -21,7 +21,7 @@ LOGS = Path(__file__).parent / "logs"
 
 
 def test_import_text_makes_a_run_with_its_times(evlog: Evlog, tmp_path: Path) -> None:
-    """Params, metrics with steps, files, tables and final values stand in the log, at the times of the lines."""
+    """Params, metrics with steps, files, tables and final values, at the times of the lines."""
     done = evlog(
         "import",
         "text",
@@ -59,6 +59,25 @@ def test_import_text_shows_what_it_left_out(evlog: Evlog, tmp_path: Path) -> Non
     assert "Loading dataset from cifar10" in done.out
     assert "gradient overflow" not in done.out
     assert not list(tmp_path.glob("*/*/log"))
+
+
+def test_import_text_says_what_the_run_lacks(evlog: Evlog, tmp_path: Path) -> None:
+    """What the audit misses, also before anything is written; what the caller adds is missed no more."""
+    log = tmp_path / "a.log"
+    log.write_text("step 1 val_loss=0.5\n")
+
+    bare = json.loads(evlog("import", "text", str(log), "--json", "--dry-run", "--dir", "runs").out)
+    assert not Path("runs").exists()
+
+    words = ("--param", "seed=1", "--experiment", "old", "--dir", "runs")
+    shown = evlog("import", "text", str(log), *words)
+
+    lacking = {line["check"] for line in bare["lacks"]}
+    assert {"seed", "code.commit", "data.name", "environment.packages", "experiment"} <= lacking
+    assert "no data set" in shown.out
+    assert "no seed" not in shown.out
+    assert "no experiment" not in shown.out
+    assert load(Path("runs/default/a")).view.experiment == "old"
 
 
 def test_import_text_twice_adds_nothing(evlog: Evlog, tmp_path: Path) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
+import textwrap
 from pathlib import Path
 
 from eventlog import replay
-from eventlog.lineage.capture import Capture
+from eventlog.lineage.capture.capture import Capture
 from eventlog.projections import RunView
 from eventlog.tracker import Tracker, TrackingConfig
 from tests.waiting import wait_until
@@ -63,6 +64,20 @@ def captured(root: Path, run_id: str = "a", *, ends_at_once: bool = False, **opt
         if not ends_at_once and capture._sources:
             wait_until(capture._is_done.is_set, "the lineage is known")
     return replay.view(path)
+
+
+def with_nvml(directory: Path, module: str) -> dict[str, str]:
+    """Put *module* in the place of `pynvml`, for processes with the environment that is returned.
+
+    NVIDIA's library itself is there by its name only: it is another one.
+    """
+    place = directory / "fake"
+    place.mkdir()
+    (place / "pynvml.py").write_text(textwrap.dedent(module))
+    loaded = Path("/proc/self/maps").read_text().split()
+    (place / "libnvidia-ml.so.1").symlink_to(next(word for word in loaded if "/libc" in word))
+    said = {name: os.environ.get(name) for name in ("PYTHONPATH", "LD_LIBRARY_PATH")}
+    return {name: os.pathsep.join(filter(None, [str(place), value])) for name, value in said.items()}
 
 
 def notes(view: RunView) -> str:

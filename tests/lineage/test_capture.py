@@ -13,12 +13,12 @@ import pytest
 
 from eventlog import replay
 from eventlog.events import Context
+from eventlog.lineage.capture.probes.scheduler import scheduler
+from eventlog.lineage.capture.probes.variables import allowed
 from eventlog.lineage.credentials import is_secret_name, without_credentials
 from eventlog.lineage.origin import origin_of_command
-from eventlog.lineage.probe_scheduler import scheduler
-from eventlog.lineage.variables import allowed
 from eventlog.tracker import create_tracker
-from tests.lineage.support import captured, notes, repository
+from tests.lineage.support import captured, notes, repository, with_nvml
 from tests.tracker.support import logged, only_run, run_job
 
 SCRIPT = (
@@ -277,10 +277,7 @@ def nvmlDeviceGetMemoryInfo(h): return SimpleNamespace(total=80 << 30)
 
 def test_gpus_are_listed(tmp_path: Path) -> None:
     """As the driver tells; one that is lost costs a note, and what the package prints disturbs nobody."""
-    (tmp_path / "more").mkdir()
-    (tmp_path / "more" / "pynvml.py").write_text(PYNVML)
-
-    run_job(SCRIPT, tmp_path, EVLOG_LINEAGE="1", PYTHONPATH=str(tmp_path / "more"))
+    run_job(SCRIPT, tmp_path, EVLOG_LINEAGE="1", **with_nvml(tmp_path, PYNVML))
 
     view = replay.view(only_run(tmp_path / "experiments"))
     gpus = [{"name": f"Fast {i}", "memory_bytes": 80 << 30, "driver": "550.54"} for i in (0, 2)]
@@ -290,14 +287,13 @@ def test_gpus_are_listed(tmp_path: Path) -> None:
 
 def test_a_driver_that_breaks_costs_a_note(tmp_path: Path) -> None:
     """An import that raises anything takes nothing else away, nor the rest of the run."""
-    (tmp_path / "more").mkdir()
-    (tmp_path / "more" / "pynvml.py").write_text("raise RuntimeError('no driver')")
+    broken = with_nvml(tmp_path, "raise RuntimeError('no driver')")
 
-    code, _, err = run_job(SCRIPT, tmp_path, EVLOG_LINEAGE="1", PYTHONPATH=str(tmp_path / "more"))
+    code, _, err = run_job(SCRIPT, tmp_path, EVLOG_LINEAGE="1", **broken)
 
     view = replay.view(only_run(tmp_path / "experiments"))
     assert (code, err, view.status) == (0, "", "finished")
-    assert "hardware: RuntimeError: no driver" in notes(view)
+    assert "hardware: NVIDIA's GPUs are not looked at: RuntimeError: no driver" in notes(view)
     assert "packages" in view.context["environment"]
 
 

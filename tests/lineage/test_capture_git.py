@@ -13,8 +13,8 @@ import pytest
 
 from eventlog import replay
 from eventlog.events import Artifact
-from eventlog.lineage import probe_git
-from eventlog.lineage.child import Order, Teller
+from eventlog.lineage.capture.child import Order, Teller
+from eventlog.lineage.capture.probes import git as probe_git
 from eventlog.projections import RunView
 from tests.lineage.support import captured, git, notes, repository
 from tests.tracker.support import logged, only_run, run_job

@@ -192,7 +192,7 @@ def test_a_job_that_is_over_already_can_still_say_where_it_comes_from(
     def refuse(*_: object) -> int:
         raise RuntimeError("can't create new thread at interpreter shutdown")
 
-    monkeypatch.setattr("eventlog.lineage.snapshot._thread", SimpleNamespace(start_new_thread=refuse))
+    monkeypatch.setattr("eventlog.lineage.capture.snapshot._thread", SimpleNamespace(start_new_thread=refuse))
 
     assert captured(code / "runs").context["git"]["branch"] == "main"
 

@@ -15,8 +15,8 @@ import pytest
 
 from eventlog import Tracker
 from eventlog.events import Console, RunEnded
-from eventlog.lineage.console import INTERVAL_S
-from eventlog.lineage.console import Console as Listening
+from eventlog.lineage.console.listening import INTERVAL_S
+from eventlog.lineage.console.listening import Console as Listening
 from eventlog.lineage.running import LOGGED_BY
 from eventlog.storage.system import host_name
 from tests.tracker.support import logged, only_run, run_job, start_job

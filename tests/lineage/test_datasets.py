@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 from eventlog import EvlogWarning, Tracker, connect
 from eventlog.errors import BadValueError
 from eventlog.events import Artifact, Console, Dataset
-from eventlog.lineage.datasets_frames import describe_frame
-from eventlog.lineage.datasets_hash import ColumnHash, table_hash
+from eventlog.lineage.data.frames import describe_frame
+from eventlog.lineage.data.hashes import ColumnHash, table_hash
 from eventlog.replay import view
 from eventlog.storage.artifacts import describe
 from tests.tracker.support import logged, only_run, run_job
@@ -278,7 +278,7 @@ def test_a_large_array_is_hashed_in_parts(tracker: Tracker, monkeypatch: pytest.
     """Blocks, also of parts of a single row, give the hash of the whole."""
     values = np.arange(60).reshape(3, 4, 5)
     whole = logged_as(tracker, "x", array=values).sha256
-    monkeypatch.setattr("eventlog.lineage.datasets_hash.BLOCK_BYTES", 64)
+    monkeypatch.setattr("eventlog.lineage.data.hashes.BLOCK_BYTES", 64)
 
     assert logged_as(tracker, "x", array=values).sha256 == whole
 
@@ -318,7 +318,7 @@ def test_rows_of_csv_are_those_that_python_reads(tmp_path: Path, rows: list[list
     """Quotes and newlines in cells change nothing."""
     import csv
 
-    from eventlog.lineage import datasets_files
+    from eventlog.lineage.data import files as datasets_files
 
     path = tmp_path / "d.csv"
     with path.open("w", newline="", encoding="utf-8") as file:

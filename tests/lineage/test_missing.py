@@ -10,7 +10,8 @@ import pytest
 from eventlog import Tracker, TrackingConfig
 from eventlog.analysis.facts import load
 from eventlog.events import Context, Dataset
-from eventlog.lineage.missing import corrected_record, missing_in_record, record_of
+from eventlog.lineage.missing import corrected_record, missing_in_record
+from eventlog.lineage.record import record_of
 from tests.cli.conftest import Evlog as Command
 from tests.cli.conftest import clean_environment, evlog  # noqa: F401 - fixtures
 

@@ -1,8 +1,8 @@
 """Whether one run, or one group of seeds, is better than another by more than chance.
 
-from eventlog.analysis.significance import significance
+from eventlog.analysis import significance
 
-significance({"flip": ["runs/p/flip-0", …], "cutout": ["runs/p/cutout-0", …]}, metric="val_f1_macro")
+significance({"flip": ["flip-0", …], "cutout": ["cutout-0", …]}, metric="val_f1_macro")
 """
 
 from __future__ import annotations
@@ -10,15 +10,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from pathlib import Path
 
 import msgspec
 
-from eventlog.analysis.statistics.contrast import Contrast, Options, contrast
-from eventlog.analysis.statistics.corrections import CORRECTIONS, corrected
-from eventlog.analysis.directions import guess_mode
-from eventlog.analysis.facts import RunFacts, load
-from eventlog.analysis.statistics.outcomes import builtins_of
 from eventlog.analysis.chance.pairing import (
     LeftOut,
     Numbers,
@@ -28,8 +22,14 @@ from eventlog.analysis.chance.pairing import (
     result_metric,
     sample_metric,
 )
-from eventlog.analysis.statistics.vectors import StatisticsError, need_scipy
 from eventlog.analysis.chance.wording import Wording, sentence, warnings_of
+from eventlog.analysis.directions import guess_mode
+from eventlog.analysis.facts import RunFacts, load
+from eventlog.analysis.runs import directory_of
+from eventlog.analysis.statistics.contrast import Contrast, Options, contrast
+from eventlog.analysis.statistics.corrections import CORRECTIONS, corrected
+from eventlog.analysis.statistics.outcomes import builtins_of
+from eventlog.analysis.statistics.vectors import StatisticsError, need_scipy
 
 AnyRun = str | os.PathLike[str] | RunFacts
 
@@ -87,6 +87,7 @@ def significance(
     against_first: bool = False,
     paired: bool | None = None,
     mode: str | None = None,
+    root: str | os.PathLike[str] | None = None,
 ) -> Significance:
     """Compare groups of runs, each with each or all with the first.
 
@@ -94,22 +95,25 @@ def significance(
     `eventlog.analysis.facts.results` defines it, in pairs where the seeds are the same.
 
     Args:
-        groups: two or more, by name: the runs of each, as directories or as facts loaded with samples.
+        groups: two or more, by name: the runs of each, by their names or directories, or as facts loaded
+            with samples.
         metric: of samples or results; found out where there is no doubt.
         benchmark: whose samples or results.
         correction: ``holm``, ``bh`` or ``none``, over all comparisons.
         against_first: compare the others with the first, instead of each with each.
         paired: insist on pairs of seeds (True) or never pair them (False).
         mode: ``max`` or ``min``: which is better; default as the metric's name says.
+        root: directory of all projects; default ``EVLOG_DIR`` or ``./experiments``.
 
     Raises:
+        RunNotFoundError, AmbiguousRunError: a name fits no run, or several.
         StatisticsError: there is nothing to compare, or several things.
         OSError: a log cannot be read.
     """
     need_scipy()
     _check(groups, correction, mode)
     options = options or Options()
-    facts = {name: [_facts(run) for run in runs] for name, runs in groups.items()}
+    facts = {name: [_facts(run, root) for run in runs] for name, runs in groups.items()}
     chosen = _choose(facts, metric, benchmark)
     names = list(facts)
     wanted = [(name, names[0]) for name in names[1:]] if against_first else list(combinations(names, 2))
@@ -168,8 +172,8 @@ def _check(groups: Mapping[str, Sequence[AnyRun]], correction: str, mode: str | 
         raise StatisticsError(f"There is no mode {mode!r}. Take max or min.")
 
 
-def _facts(run: AnyRun) -> RunFacts:
-    return run if isinstance(run, RunFacts) else load(Path(run), with_samples=True)
+def _facts(run: AnyRun, root: str | os.PathLike[str] | None) -> RunFacts:
+    return run if isinstance(run, RunFacts) else load(directory_of(run, root), with_samples=True)
 
 
 def _choose(facts: Mapping[str, Sequence[RunFacts]], metric: str | None, benchmark: str | None) -> _Chosen:

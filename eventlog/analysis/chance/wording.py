@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from eventlog.analysis.chance.pairing import Numbers
 from eventlog.analysis.statistics.contrast import Contrast, Options
 from eventlog.analysis.statistics.outcomes import Interval, Outcome
-from eventlog.analysis.chance.pairing import Numbers
 from eventlog.analysis.statistics.resampling import smallest_p
 
 if TYPE_CHECKING:
@@ -62,15 +62,17 @@ def warnings_of(found: Contrast, source: Numbers, p: float | None, how: Wording)
     """Return what somebody should know before believing it."""
     said = [*source.notes, *_left_out(source)]
     few = min(found.a.n, found.b.n)
-    thing = "samples" if how.unit == "samples" else "seeds"
+    thing = "sample" if how.unit == "samples" else "seed"
     least = smallest_p(found.a.n, found.b.n, paired=found.is_paired, alternative=how.options.alternative)
     if least >= 1 - how.options.level:
         said.append(
-            f"too few to tell: {few} {thing}. Whatever the values, an exact permutation test cannot go below "
-            f"p={least:.3g}; --test t can, if the values are normal"
+            f"too few to tell: {counted(few, thing)}. Whatever the values, an exact permutation test "
+            f"cannot go below p={least:.3g}; --test t can, if the values are normal"
         )
     elif few < FEW:
-        said.append(f"very few {thing}: {few}. An exact permutation test cannot go below p={least:.3g}")
+        said.append(
+            f"very few: {counted(few, thing)}. An exact permutation test cannot go below p={least:.3g}"
+        )
     if how.unit == "seeds" and not found.is_paired:
         said.append("the groups do not have the same seeds, each once: they are compared unpaired")
     if found.difference != 0 and all(one.std == 0 for one in (found.a, found.b)):
@@ -85,6 +87,11 @@ def warnings_of(found: Contrast, source: Numbers, p: float | None, how: Wording)
             said.append("test and interval do not agree: the case is on the edge")
     said += [one.note for one in found.intervals if one.note and one.method == "percentile"][:1]
     return said
+
+
+def counted(count: int, thing: str) -> str:
+    """Return ``1 seed``, ``2 seeds``."""
+    return f"{count} {thing}{'' if count == 1 else 's'}"
 
 
 def number(value: float) -> str:
@@ -122,7 +129,7 @@ def arranged(test: Outcome) -> str:
     """Return how p was come by: ``exact``, or what was counted."""
     if test.test == "permutation":
         which = "exact, all" if test.is_exact else f"seed {test.seed},"
-        return f"{which} {test.counted} arrangements"
+        return f"{which} {counted(test.counted or 0, 'arrangement')}"
     return "exact" if test.is_exact else ""
 
 
@@ -149,11 +156,13 @@ def _left_out(source: Numbers) -> list[str]:
     left = source.left_out
     said = []
     if left.only_in_a or left.only_in_b:
-        said.append(f"left out: {left.only_in_a} samples that only A has, {left.only_in_b} that only B has")
+        alone = counted(left.only_in_a, "sample")
+        said.append(f"left out: {alone} that only A has, {left.only_in_b} that only B has")
     if left.other_input:
-        said.append(f"left out: {left.other_input} samples of one index with another input or target")
+        other = counted(left.other_input, "sample")
+        said.append(f"left out: {other} of one index with another input or target")
     if left.not_finite:
-        said.append(f"left out: {left.not_finite} values that are missing, NaN or infinite")
+        said.append(f"left out: {counted(left.not_finite, 'value')}, missing, NaN or infinite")
     return said
 
 

@@ -7,11 +7,11 @@ import os
 from collections.abc import Mapping, Sequence
 
 from eventlog.analysis.comparison.compared import ComparedRun, Comparison, Improvement, MetricRow, Row
+from eventlog.analysis.comparison.origins import KINDS, origins
 from eventlog.analysis.directions import Mode, guess_mode
 from eventlog.analysis.facts import RunFacts, load, results
 from eventlog.analysis.groups import is_tie
 from eventlog.analysis.naming import NoMetricError, default_metric, pick_metric
-from eventlog.analysis.comparison.origins import KINDS, origins
 from eventlog.analysis.runs import find_run, root_path, short_labels
 from eventlog.errors import EvlogError
 

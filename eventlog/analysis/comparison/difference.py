@@ -9,9 +9,9 @@ from pathlib import Path
 
 import msgspec
 
+from eventlog.analysis.comparison.gates import Gate, GateResult, check_gate, parse_gate, relative_to, subtract
 from eventlog.analysis.directions import guess_mode, is_better
 from eventlog.analysis.facts import load, results
-from eventlog.analysis.comparison.gates import Gate, GateResult, check_gate, parse_gate, relative_to, subtract
 from eventlog.analysis.groups import is_tie, spread, text_of
 from eventlog.analysis.runs import find_run, root_path
 from eventlog.analysis.selection import fits, is_condition, parse_condition
@@ -110,8 +110,10 @@ class Diff(Shown, frozen=True, kw_only=True):
         broken = sum(not gate.holds for gate in self.gates)
         if not self.gates:
             return ""
+        if len(self.gates) == 1:
+            return "The gate is broken" if broken else "The gate holds"
         if not broken:
-            return f"All {len(self.gates)} gates hold" if len(self.gates) > 1 else "The gate holds"
+            return f"All {len(self.gates)} gates hold"
         return f"{broken} of {len(self.gates)} gates {'is' if broken == 1 else 'are'} broken"
 
     @property
@@ -131,7 +133,8 @@ class Diff(Shown, frozen=True, kw_only=True):
         """Return name, A, B, difference, percent and verdict of each metric."""
         rows = []
         for row in self.metrics:
-            percent = "" if row.relative is None else f"{row.relative:+.2f}%"
+            has_percent = row.relative is not None and row.relative == row.relative
+            percent = f"{row.relative:+.2f}%" if has_percent else ""
             rows.append([row.key, *figures([row.a, row.b]), signed(row.difference), percent, row.verdict])
         return rows
 

@@ -10,6 +10,7 @@ import msgspec
 
 from eventlog.analysis.naming import UnknownMetricError, pick_metric
 from eventlog.analysis.rules import NUMBER, QUOTED, RuleError, holds, unquoted
+from eventlog.analysis.shown import number, signed
 
 _OPERATOR = re.compile(r">=|<=|==|=|>|<|~")
 _NAME = re.compile(
@@ -72,21 +73,21 @@ def parse_gate(text: str) -> Gate:
     operator = _OPERATOR.match(text, at)
     if operator is None:
         raise RuleError(text, at, "an operator is missing: one of >= <= > < == ~")
-    number = _NUMBER.match(text, operator.end())
-    if number is None:
+    limit = _NUMBER.match(text, operator.end())
+    if limit is None:
         raise RuleError(text, operator.end(), "a number is missing")
-    if number.end() != len(text):
-        raise RuleError(text, number.end(), "nothing may follow the number but %")
-    if is_value and number[2]:
-        raise RuleError(text, number.start(2), "a value has no %: write 0.9 for 90%")
+    if limit.end() != len(text):
+        raise RuleError(text, limit.end(), "nothing may follow the number but %")
+    if is_value and limit[2]:
+        raise RuleError(text, limit.start(2), "a value has no %: write 0.9 for 90%")
     if is_value and operator[0] == "~":
         raise RuleError(text, operator.start(), "a value is compared with >= <= > < ==")
     return Gate(
         text=text.strip(),
         metric=metric,
-        of="value" if is_value else "relative" if number[2] else "difference",
+        of="value" if is_value else "relative" if limit[2] else "difference",
         operator=operator[0],
-        number=float(number[1]),
+        number=float(limit[1]),
     )
 
 
@@ -107,7 +108,8 @@ def check_gate(gate: Gate, a: Mapping[str, float], b: Mapping[str, float]) -> Ga
     is_kept = False
     if observed is not None and not math.isnan(observed):
         is_kept = _is_kept(gate, observed, size=max(abs(b[key]), abs(a.get(key, 0.0))))
-        reason = "" if is_kept else f"it is {observed:+.6g}{'%' if gate.of == 'relative' else ''}"
+        shown = number(observed) if gate.of == "value" else signed(observed)
+        reason = "" if is_kept else f"it is {shown}{'%' if gate.of == 'relative' else ''}"
     return GateResult(rule=gate.text, metric=key, holds=is_kept, observed=observed, reason=reason)
 
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Literal, get_args
 import msgspec
 
 from eventlog.analysis.naming import NoMetricError, pick_metric
-from eventlog.analysis.statistics.outcomes import builtins_of
-from eventlog.analysis.runs import short_labels
 from eventlog.analysis.plots.traces import Source, Trace
+from eventlog.analysis.runs import directory_of, short_labels
+from eventlog.analysis.statistics.outcomes import builtins_of
 from eventlog.analysis.statistics.vectors import StatisticsError
 
 if TYPE_CHECKING:
@@ -99,9 +99,10 @@ def curves(
     """Return the curves of *keys* of *runs*.
 
     Args:
-        runs: directories of runs.
+        runs: their names or directories.
         keys: metrics, or ends of names that fit one; none is needed if there is only one metric.
-        root: directory of all projects: runs below it are read through the query cache.
+        root: directory of all projects: runs below it are read through the query cache; names are looked for
+            there, or in ``EVLOG_DIR`` or ``./experiments``.
         smooth: weight of the past in an exponential moving average, in [0, 1); 0 for none. The start is
             corrected, so that the first point is as it was.
         groups: name of each group -> its runs: a curve for each group instead of each run.
@@ -109,12 +110,15 @@ def curves(
         most_points: more points than these are thinned: smallest and largest of each stretch stay.
 
     Raises:
+        RunNotFoundError, AmbiguousRunError: a name fits no run, or several.
         UnknownMetricError, AmbiguousMetricError, NoMetricError: *keys* fit no metric, or several.
         StatisticsError: there are no runs, or an option has no such value.
         OSError: a log cannot be read.
     """
-    paths = list(dict.fromkeys(Path(run) for run in runs))
-    of_group = {name: [Path(run) for run in members] for name, members in (groups or {}).items()}
+    paths = list(dict.fromkeys(directory_of(run, root) for run in runs))
+    of_group = {
+        name: [directory_of(run, root) for run in members] for name, members in (groups or {}).items()
+    }
     _check(paths, x, smooth, has_groups=groups is not None)
     source = Source(paths, None if root is None else Path(root))
     try:

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from eventlog.analysis.plots.curves import Curve, Curves
 from eventlog.analysis.plots.axes import COLOURS, drawable, printable, time_unit
+from eventlog.analysis.plots.curves import Curve, Curves
 from eventlog.analysis.statistics.vectors import StatisticsError, need
 
 if TYPE_CHECKING:

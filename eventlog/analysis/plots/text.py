@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from eventlog.analysis.plots.curves import Curve, Curves
 from eventlog.analysis.plots.axes import (
     Range,
     drawable,
@@ -17,6 +16,7 @@ from eventlog.analysis.plots.axes import (
     time_unit,
 )
 from eventlog.analysis.plots.canvas import Canvas, Line, draw
+from eventlog.analysis.plots.curves import Curve, Curves
 
 NAMED = 8
 """Curves that the legend names."""

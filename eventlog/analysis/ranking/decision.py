@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from eventlog.analysis.ranking.grammar import Condition, Criterion, DecisionRule, parse_rule
 from eventlog.analysis.directions import Mode, guess_mode
 from eventlog.analysis.groups import Group, Spread, group_runs, is_tie, pick_params, varying
 from eventlog.analysis.naming import pick_metric
 from eventlog.analysis.overview import Overview, connected
+from eventlog.analysis.ranking.grammar import Condition, Criterion, DecisionRule, parse_rule
 from eventlog.analysis.rules import holds
 from eventlog.analysis.runs import NoRunsError
 from eventlog.analysis.shown import Shown, html_page, markdown_table, markdown_text, mean_and_std, number
@@ -222,8 +222,10 @@ class _Judge:
         )
         broken = [reason for each in self._rule.conditions if (reason := self._broken(one, each))]
         value = self._value(one, self._rule.main)
-        if value is None or value != value:
-            broken.insert(0, f"{self._name(self._rule.main)} is {'not defined' if value is None else 'NaN'}")
+        if value is None or not math.isfinite(value):
+            # No infinity wins: it is what is left of a run that diverged.
+            said = "not defined" if value is None else "NaN" if value != value else "infinite"
+            broken.insert(0, f"{self._name(self._rule.main)} is {said}")
         return msgspec.structs.replace(one, excluded=broken)
 
     def decide(self, candidates: Sequence[Candidate]) -> tuple[list[Candidate], str | None, list[str]]:

@@ -36,14 +36,14 @@ def is_switchable(chart: Chart) -> bool:
 
 
 def svg(chart: Chart) -> Markup:
-    """Return the drawing of *chart*; with both axes if a logarithmic one makes sense, to be switched by style."""
+    """Return the drawing of *chart*, with both axes if a logarithmic one makes sense: the style shows one."""
     across = x_scale([x for curve in chart.curves for x in curve.xs], LEFT, RIGHT)
     parts = [_layer(chart, across, is_log=False)]
     if is_switchable(chart):
         parts.append(_layer(chart, across, is_log=True))
     ends = "".join(
-        f'<text class="tick" x="{_n(across.place(value))}" y="{BOTTOM + 16}" text-anchor="middle">{label}</text>'
-        for value, label in across.ticks(7)
+        f'<text class="tick" x="{_n(across.place(x))}" y="{BOTTOM + 16}" text-anchor="middle">{label}</text>'
+        for x, label in across.ticks(7)
     )
     told = ", ".join(curve.label for curve in chart.curves)
     return Markup(
@@ -96,7 +96,7 @@ def _curve(curve: Curve, place: int, across: Scale, up: Scale) -> str:
 def _points(
     xs: Sequence[float], ys: Sequence[float], across: Scale, up: Scale, *, floor: bool = False
 ) -> list[Point]:
-    """Return where the points lie; a gap has NaN, unless it is the lower edge of a band on a logarithmic axis."""
+    """Return where the points lie, gaps at NaN; with *floor*, what has no logarithm lies on the axis."""
     found = []
     for x, y in zip(xs, drawable(ys, log_y=up.is_log), strict=True):
         if y != y and floor and up.is_log:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -81,8 +80,8 @@ def _read(run: Path, one: _Logged) -> Image | None:
         path = (run / PurePosixPath(one.path)).resolve()
         if not path.is_relative_to(run.resolve()):
             return None
-        kind = path.stat()
-        if not stat.S_ISREG(kind.st_mode) or not len(_SIGNATURE) < kind.st_size <= _MOST_BYTES:
+        # A pipe, which one could wait for, has no size.
+        if not len(_SIGNATURE) < path.stat().st_size <= _MOST_BYTES:
             return None
         data = path.read_bytes()
     except (OSError, ValueError, RuntimeError):  # gone, a NUL byte, a circle of links: left out and counted
@@ -119,7 +118,8 @@ _MEDIA = """
     GROUP BY project, run_id, payload->>'$.key' ORDER BY project, run_id, payload->>'$.key'
 """
 _ARTIFACTS = """
-    SELECT project, run_id, name, arg_max(path, version) FROM artifacts SEMI JOIN selected USING (project, run_id)
+    SELECT project, run_id, name, arg_max(path, version)
+    FROM artifacts SEMI JOIN selected USING (project, run_id)
     WHERE lower(name) LIKE '%.png' AND stored = 'copy'
     GROUP BY project, run_id, name ORDER BY ALL
 """

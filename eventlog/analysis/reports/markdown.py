@@ -27,7 +27,7 @@ def to_markdown(report: Report) -> str:
         ("Decisions and notes", _said(report)),
         ("Curves", _curves(report)),
         ("What differs", _varied(report)),
-        ("Evaluations", [line for one in report.benchmarks for line in _benchmark(one)]),
+        ("Evaluations", _evaluations(report)),
         ("Pictures", _pictures(report)),
         ("Runs that did not finish", _troubled(report)),
         (
@@ -43,7 +43,8 @@ def to_markdown(report: Report) -> str:
     for heading, content in parts:
         if content:
             blocks += [f"## {heading}", *content]
-    return "\n\n".join(blocks) + "\n"
+    # GitHub makes links out of bare addresses, and what logs say shall be none.
+    return "\n\n".join(blocks).replace("://", "&#58;//").replace("www.", "www&#46;") + "\n"
 
 
 def _text(value: str) -> str:
@@ -79,14 +80,16 @@ def _said(report: Report) -> list[str]:
         who = "all runs" if len(said.runs) == report.about.runs > 1 else listed(said.runs)
         quoted = [f"> {_text(line)}" for line in said.text.splitlines() if line.strip()]
         found.append("  \n".join([*quoted, f"> — {_text(who)}{state}"]))
-    return found
+    more = [f"{counted(report.more_said, 'note')} more left out"] if report.more_said else []
+    return [*found, *more]
 
 
 def _curves(report: Report) -> list[str]:
-    rows = []
-    for chart in report.charts:
-        for curve in chart.curves:
-            rows.append([chart.key, curve.label, sparkline(curve), *telling.curve_cells(curve, chart)])
+    rows = [
+        [chart.key, curve.label, sparkline(curve), *telling.curve_cells(curve, chart)]
+        for chart in report.charts
+        for curve in chart.curves
+    ]
     notes = list(dict.fromkeys(note for chart in report.charts for note in chart.notes))
     if not rows:
         return []
@@ -98,7 +101,14 @@ def _varied(report: Report) -> list[str]:
     if not report.varied:
         return [telling.NO_RUNS_ARE_TOLD_APART] if report.about.runs > 1 else []
     rows = [(key, ", ".join(values)) for key, values in map(telling.varied_cells, report.varied)]
-    return [_table(("param", "values × runs"), rows)]
+    more = [f"{counted(report.more_varied, 'param')} more left out"] if report.more_varied else []
+    return [_table(("param", "values × runs"), rows), *more]
+
+
+def _evaluations(report: Report) -> list[str]:
+    found = [line for one in report.benchmarks for line in _benchmark(one)]
+    more = f"{counted(report.more_benchmarks, 'benchmark')} more left out"
+    return [*found, more] if report.more_benchmarks else found
 
 
 def _benchmark(one: Benchmark) -> list[str]:

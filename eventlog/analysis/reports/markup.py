@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from eventlog.analysis.plots.axes import printable
 
 _MOST_CHARACTERS = 300
+_SHORT = 40
 
 
 class Markup(str):
@@ -38,7 +39,7 @@ def lines(value: str, most: int = 2000) -> Markup:
 
 def name(value: str) -> Markup:
     """Return a name within a sentence: whatever its letters, the words around it stay where they are."""
-    return Markup(f"<bdi>{text(value)}</bdi>")
+    return tag("bdi", text(value), of="short" if len(value) <= _SHORT else "")
 
 
 def join(parts: Iterable[str], between: str = "") -> Markup:

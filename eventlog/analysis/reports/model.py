@@ -235,8 +235,11 @@ class Report(Shown, frozen=True, kw_only=True):
     verdict: Verdict
     charts: list[Chart]
     varied: list[Varied]
+    more_varied: int
     said: list[Said]
+    more_said: int
     benchmarks: list[Benchmark]
+    more_benchmarks: int
     images: list[Image]
     more_images: int
     troubled: list[RunRow]

@@ -10,6 +10,7 @@ from eventlog.analysis.directions import guess_mode
 from eventlog.analysis.plots.curves import Curve, curves
 from eventlog.analysis.reports.model import Chart, Standings
 from eventlog.analysis.reports.reading import Below
+from eventlog.analysis.reports.standing import is_of_other_rank
 from eventlog.analysis.timings import is_timing
 
 _SPANS_DECADES = 1000.0
@@ -48,7 +49,8 @@ def panels(
     def place_of(curve: Curve) -> int:
         return names[curve.label] if curve.label in names else names[curve.label.rpartition(" (n=")[0]]
 
-    notes = found.notes
+    # The way out that a note names is an option of `evlog plot`.
+    notes = [note.removesuffix(" Take --x relative.") for note in found.notes]
     charts = []
     for key in keys:
         panel = found.panel(key)
@@ -81,7 +83,7 @@ def _keys(below: Below, runs: Sequence[str], standings: Standings, most: int) ->
         is_kin = bool(main) and key.rpartition("/")[2] == main.rpartition("/")[2]
         return not is_kin, guess_mode(key) is None, -has[key], key
 
-    rest = [key for key in has if key not in first and not is_timing(key) and not key.startswith("rank")]
+    rest = [key for key in has if key not in first and not is_timing(key) and not is_of_other_rank(key)]
     return [*first, *sorted(rest, key=liking)][: max(most, len(first))]
 
 

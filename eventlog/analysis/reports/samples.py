@@ -19,10 +19,11 @@ def benchmarks(
     standings: Sequence[Standing],
     runs: Mapping[str, Scores],
     *,
+    most: int,
     most_rows: int,
     most_samples: int,
-) -> list[Benchmark]:
-    """Return what was evaluated, by name; of the best run that has samples, some that are wrong."""
+) -> tuple[list[Benchmark], int]:
+    """Return what was evaluated, by name, and how much more; of the best run, some wrong samples."""
     metrics: dict[str, list[str]] = {}
     for name, key in below.ask(_METRICS):
         metrics.setdefault(str(name), []).append(str(key))
@@ -30,12 +31,13 @@ def benchmarks(
     for name, project, run_id in below.ask(_HAVING):
         having.setdefault(str(name), set()).add(f"{project}/{run_id}")
     found = []
-    for name in sorted(metrics.keys() | having.keys()):
+    names = sorted(metrics.keys() | having.keys())
+    for name in names[:most]:
         one = _table(name, sorted(metrics.get(name, [])), standings, runs, most_rows)
         ordered = [run for standing in standings for run in standing.members]
         best = next((run for run in [*ordered, *runs] if run in having.get(name, ())), None)
         found.append(one if best is None else _with_samples(below, one, best, most_samples))
-    return found
+    return found, max(0, len(names) - most)
 
 
 def _table(
@@ -82,7 +84,7 @@ def _with_samples(below: Below, one: Benchmark, run: str, most: int) -> Benchmar
 
 
 def _text(stored: object, *, is_prediction: bool = False) -> str:
-    """Return a JSON text as people read it, cut; of an answer that `eventlog.evaluation` logged, the answer."""
+    """Return JSON as people read it, cut; of what `eventlog.evaluation` logged, the answer alone."""
     if stored is None:
         return ""
     try:

@@ -9,6 +9,8 @@ import msgspec
 
 from eventlog.analysis.plots.axes import drawable, spanned, tick_text, ticks
 
+_NARROWEST = 1e-290
+
 
 class Scale(msgspec.Struct, frozen=True, kw_only=True):
     """An axis from *low* to *high* (of their logarithms to the base 10 if *is_log*) between two places."""
@@ -59,10 +61,12 @@ def y_scale(values: Sequence[float], start: float, end: float, *, is_log: bool) 
     """Return the axis of values with a little room on both sides."""
     real = [value for value in drawable(values, log_y=is_log) if math.isfinite(value)]
     shown = spanned([math.log10(value) for value in real] if is_log else real, margin=0.04)
-    return Scale(low=shown.low, high=shown.high, start=start, end=end, is_log=is_log)
+    # Ticks between the smallest of all floats cannot be counted.
+    room = _NARROWEST if shown.high - shown.low < _NARROWEST else 0.0
+    return Scale(low=shown.low - room, high=shown.high + room, start=start, end=end, is_log=is_log)
 
 
 def has_log(values: Sequence[float]) -> bool:
-    """Tell whether a logarithmic axis would show more: all are above zero, and the largest ten times the least."""
+    """Tell whether a logarithmic axis shows more: all are above zero, the largest ten times the least."""
     real = [value for value in values if math.isfinite(value)]
     return bool(real) and min(real) > 0 and max(real) / 10 >= min(real)

@@ -47,7 +47,7 @@ def standings(
     members = {
         run.label: [one.label for one in group.runs] for group in group_runs(runs, by) for run in group.runs
     }
-    labels = _labels(places, having)
+    labels = _labels(places)
     notes = _notes(runs, having, main)
     return Standings(
         metric=main,
@@ -89,7 +89,7 @@ def _metrics(runs: Sequence[Scores], wanted: Sequence[str]) -> tuple[list[str], 
 
 
 def _guess(runs: Sequence[Scores], keys: set[str]) -> str | None:
-    """Return a result of most runs whose name tells what is better: rather held out, rather to be maximised."""
+    """Return a result of most runs whose name tells what is better; held out before others, scores first."""
     count = Counter(key for run in runs for key in run.results)
     fit = [
         key
@@ -97,7 +97,7 @@ def _guess(runs: Sequence[Scores], keys: set[str]) -> str | None:
         if guess_mode(key)
         and not is_timing(key)
         and 2 * count[key] >= len(runs)
-        and not key.startswith("rank")
+        and not is_of_other_rank(key)
     ]
 
     def liking(key: str) -> tuple[bool, bool, bool, int, str]:
@@ -111,6 +111,11 @@ def _guess(runs: Sequence[Scores], keys: set[str]) -> str | None:
         )
 
     return min(fit, key=liking, default=None)
+
+
+def is_of_other_rank(key: str) -> bool:
+    """Tell whether *key* is a metric of another process than the first."""
+    return re.match(r"rank\d+/", key) is not None
 
 
 def _why_mode(main: str | None, given: Mode | None, guessed: Mode | None) -> str:
@@ -159,7 +164,7 @@ def _unranked(group: Group) -> Place:
     )
 
 
-def _labels(places: Sequence[Place], runs: Sequence[Scores]) -> list[str]:
+def _labels(places: Sequence[Place]) -> list[str]:
     """Return a name for each place that no other has: names of runs where they differ, else labels."""
     names = [place.name for place in places]
     if len(set(names)) < len(names) and not any(place.group for place in places):
@@ -182,6 +187,6 @@ def _notes(runs: Sequence[Scores], having: Sequence[Scores], main: str | None) -
         total = sum(ended.values())
         notes.append(
             f"{told} {'run counts' if total == 1 else 'runs count'} with the last value that was logged; "
-            "--where \"status = 'finished'\" leaves out what did not finish"
+            "--status finished leaves out what did not finish"
         )
     return notes

@@ -22,11 +22,19 @@ def best_line(report: Report) -> str:
     if not ranked:
         return f"No run has a number of {standings.metric}."
     better = "largest" if standings.mode == "max" else "smallest"
+    if len(standings.places) == 1:
+        one = ranked[0]
+        return f"{standings.metric}: {score(one, standings.metric)} ({_runs_of(one)})"
     if len(ranked) > 1:
-        return f"{listed([one.label for one in ranked])} share the {better} {standings.metric}: {score(ranked[0], standings.metric)}"
+        names, value = listed([one.label for one in ranked], 3), score(ranked[0], standings.metric)
+        return f"{names} share the {better} {standings.metric}: {value}"
     one = ranked[0]
-    of = f" ({counted(len(one.place.runs), 'run')})" if standings.group_by else ""
+    of = f" ({_runs_of(one)})" if standings.group_by else ""
     return f"{one.label} has the {better} {standings.metric}: {score(one, standings.metric)}{of}"
+
+
+def _runs_of(one: Standing) -> str:
+    return counted(len(one.place.runs), "run")
 
 
 def score(one: Standing, metric: str) -> str:
@@ -37,6 +45,8 @@ def score(one: Standing, metric: str) -> str:
 def verdict_lines(report: Report) -> list[str]:
     """Return whether the best is better by more than chance, and what to know before believing it."""
     verdict = report.verdict
+    if len(report.standings.places) < 2:
+        return []
     if verdict.reason:
         return [f"Best and second were not tested: {verdict.reason.rstrip('.')}."]
     return [verdict.sentence, *(f"Note: {warning}." for warning in verdict.warnings)]

@@ -8,7 +8,12 @@ from eventlog.analysis.statistics.corrections import benjamini_hochberg, correct
 from eventlog.analysis.statistics.effects import cohens_d, hedges_g, paired_d_z
 from eventlog.analysis.statistics.outcomes import Alternative, Effect, Interval, Outcome
 from eventlog.analysis.statistics.proportions import mcnemar, mcnemar_counts
-from eventlog.analysis.statistics.resampling import arrangements, bootstrap_interval, permutation_test, smallest_p
+from eventlog.analysis.statistics.resampling import (
+    arrangements,
+    bootstrap_interval,
+    permutation_test,
+    smallest_p,
+)
 from eventlog.analysis.statistics.ttests import difference_interval, mean_interval, paired_t, welch_t
 from eventlog.analysis.statistics.vectors import StatisticsError, TooFewValuesError
 

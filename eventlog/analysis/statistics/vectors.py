@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     Vector = NDArray[numpy.float64]
 
 _FLAT = 1e-12
+_LARGEST = 1e150
+"""The squares of larger numbers are none."""
 
 
 class StatisticsError(EvlogError, ValueError):
@@ -51,7 +53,7 @@ def vector(values: Sequence[float], what: str, *, least: int) -> Vector:
 
     Raises:
         TooFewValuesError: fewer than *least*.
-        StatisticsError: NaN or an infinity is among them.
+        StatisticsError: NaN, an infinity or a number above 1e150 is among them.
     """
     need_scipy()
     import numpy
@@ -61,6 +63,10 @@ def vector(values: Sequence[float], what: str, *, least: int) -> Vector:
         raise StatisticsError(f"{what} needs a flat list of numbers, not one of shape {found.shape}.")
     if not numpy.isfinite(found).all():
         raise StatisticsError(f"{what} cannot count with NaN or infinities. Leave them out first.")
+    if (numpy.abs(found) > _LARGEST).any():
+        raise StatisticsError(
+            f"{what} has values beyond {_LARGEST:g}, too large to square. Has a run diverged?"
+        )
     if len(found) < least:
         raise TooFewValuesError(what, len(found), least)
     return found

@@ -18,7 +18,11 @@ _CONFIG = re.compile(
 )
 _NAMESPACE = re.compile(r"\b(?:Namespace|[A-Z]\w*(?:Config|Args|Arguments|Options))\((.*)\)\s*$")
 _COMMAND = re.compile(r"^\s*[$+>]?\s*(?:\S*/)?(?:python[\d.]*|torchrun|accelerate)\s+.*?(\s--?\w.*)$")
-_FLAG = re.compile(r"--?([A-Za-z][\w.-]*)(?:[= ]+(\"[^\"]*\"|'[^']*'|(?!--?[A-Za-z])\S+))?")
+_FLAG = re.compile(
+    r"""--?([A-Za-z][\w.-]*)(?:[=\ ]+("[^"]*"|'[^']*'|(?!--?[A-Za-z]|[\w.]+=)\S+))?
+      | (?<=\s)\+{0,2}([A-Za-z][\w.]*)=(\S+)""",
+    re.VERBOSE,
+)
 
 
 class Fragment(NamedTuple):
@@ -86,4 +90,5 @@ def _flags(text: str) -> Iterator[tuple[str, Value]]:
     from eventlog.importers.text.values import value_of
 
     for found in _FLAG.finditer(text):
-        yield found[1].replace("-", "_"), True if found[2] is None else value_of(found[2])
+        value = found[2] or found[4]
+        yield (found[1] or found[3]).replace("-", "_"), True if value is None else value_of(value)

@@ -30,11 +30,13 @@ class TextImport(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         params: more of them, or other values than the log says.
         tags: labels of the run.
+        experiment: the group that it belongs to.
         keep_source: store the log itself as an artifact.
     """
 
     params: Mapping[str, object] = {}
     tags: Mapping[str, str | None] = {}
+    experiment: str | None = None
     keep_source: bool = True
 
 
@@ -61,7 +63,9 @@ def import_text(
     }
     with import_run(run, digest=digest, origin=origin) as imported:
         began = understood.first_us or int(source.stat().st_mtime * 1e6)
-        imported.add(ev.RunStarted(name=run.run_id, tags=dict(options.tags)), began)
+        imported.add(
+            ev.RunStarted(name=run.run_id, experiment=options.experiment, tags=dict(options.tags)), began
+        )
         _write(imported, source, understood, options)
         imported.ended_at = understood.last_us
     return "imported"

@@ -14,24 +14,32 @@ _TIME = re.compile(
         [ ]?(?P<zone>Z|[+-]\d{2}:?\d{2})?
       | (?P<us>\d{2}/\d{2}/\d{4}\ \d{2}:\d{2}:\d{2})
       | (?P<clock>(?:[A-Z][a-z]{2}\ {1,2}\d{1,2}\ )?\d{2}:\d{2}:\d{2}(?:[.,]\d+)?)
-    )[\])]?\s*[:|-]?\s*""",
+    )[\])]?\s*(?:[:|-]|>>)?\s*""",
     re.VERBOSE,
 )
 _LEVEL = re.compile(
     r"[\[(]?(?:TRACE|DEBUG|INFO|NOTICE|WARNING|WARN|ERROR|CRITICAL|FATAL|[IWE]\d{4})[\])]?(?=[\s:|-])"
-    r"(?:[:\s|-]+[\w.]+(?:[:.]\d+)?(?=\s*[-|:\]]\s))?[\s:|\]-]+"
+    r"(?:[:\s|-]+(?!(?:train|valid|val|test|eval|dev)\b)[\w.]+(?:[:.]\d+)?(?=\s*[-|:\]]\s))?[\s:|\]-]+"
 )
+_BEFORE = re.compile(
+    r"\[\d\d/\d\d \d\d:\d\d:\d\d [\w.]+\]:\s+(?:copypaste: )?|\[[A-Z]+\|[\w.]+:\d+\]\s(?=\d{4}-)"
+)
+_BEHIND = re.compile(r"(?:\[[\w./]+\.py:\d+:\w+\]\s*)?(?:\[Rank \d+\]\s*)?")
 _LOGGER = re.compile(r"[\w.]+(?:[:.]\d+)?\s+[-|]\s+")
 _EPOCH = re.compile(
     r"\bepoch\b\s*[:=#]?\s*[\[(]?\s*(\d+)(\.\d+)?(?:\s*(?:/|of)\s*(\d+))?[\])]?", re.IGNORECASE
 )
 _STEP = re.compile(
-    r"\b(global[ _]?step|num[ _]updates|steps?|iter(?:ation)?s?|batch|update)\b\s*[:=#]?\s*[\[(]?\s*(\d+)"
+    r"\b(?!batch\s*=\s*\d+(?![\d\s]*/))"  # a size
+    r"(global[ _]?step|num[ _]updates|steps?|iter(?:ation)?s?|batch|update)\b\s*[:=#]?\s*[\[(]?\s*(\d+)"
     r"(?:\s*(?:/|of)\s*(\d+))?(?![\d.]*\w)[\])]?",
     re.IGNORECASE,
 )
 _BAR = re.compile(r"(?:^|[\s|:])(\d+)/(\d+)\s*(?=[\[━|])")
 _WITHIN = re.compile(r"\[\s*(\d+)/(\d+)(?:\s*\(\s*\d+%\))?\]")
+_CUT = " \x1f "
+"""Stands for what was cut out of a line; \\s matches it, and no log has it."""
+
 _PROGRESS = re.compile(r"\[[=>.\-#\s]*\]|━+|\d+%\|[^|]*\|")
 
 
@@ -59,6 +67,8 @@ class Marker(NamedTuple):
 
 def stamp_of(line: str) -> Stamp:
     """Cut time and logger off the beginning of *line*. A time without a zone is local time."""
+    if before := _BEFORE.match(line):
+        line = line[before.end() :]
     found = _TIME.match(line)
     if found is None:
         return Stamp(None, _without_logger(line))
@@ -70,8 +80,10 @@ def stamp_of(line: str) -> Stamp:
 
 
 def _without_logger(line: str) -> str:
-    found = _LEVEL.match(line)
-    return line[found.end() :] if found else line
+    if found := _LEVEL.match(line):
+        line = line[found.end() :]
+    behind = _BEHIND.match(line)
+    return line[behind.end() :] if behind else line
 
 
 def _time_us(found: re.Match[str]) -> int | None:
@@ -109,4 +121,4 @@ def marker_of(line: str) -> Marker:
 
 
 def _cut(line: str, found: re.Match[str]) -> str:
-    return f"{line[: found.start()]} | {line[found.end() :]}"
+    return f"{line[: found.start()]}{_CUT}{line[found.end() :]}"

@@ -7,6 +7,7 @@ numbered.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import msgspec
@@ -21,6 +22,9 @@ _WORDS_OF_PARAMS = (
     "gradient_accumulation_steps split max_depth n_estimators"
 )
 _PARAMS = frozenset(_WORDS_OF_PARAMS.split())
+_RESULT = re.compile(
+    r"(?:best|test|final|total)(?![a-z]*_?(?:size|steps|epochs)).*|.*_(?:score|accuracy|loss|auc|f1)"
+)
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +112,8 @@ def _kind(one: Seen, times: int, begin: int | None) -> str:
         return "param"
     if is_number and (one.is_marked or times > 1):
         return "metric"
+    if is_number and _RESULT.fullmatch(one.key):
+        return "final"
     return "param" if begin is None or one.line < begin else "final"
 
 

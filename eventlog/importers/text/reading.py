@@ -1,7 +1,7 @@
 """Reads a text log line by line: what a line says, in the order of what is surest.
 
-User's patterns first, then objects, command lines, tables, saved files, and last ``key=value`` beside the
-markers of step and epoch. What none of them takes is left out, and shown.
+User's patterns first, then the forms of well-known tools, objects, command lines, tables, saved files, and
+last ``key=value`` beside the markers of step and epoch. What none of them takes is left out, and shown.
 """
 
 from __future__ import annotations
@@ -10,10 +10,19 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from eventlog.importers.text import fragments, tables
+from eventlog.importers.text import dialects, fragments, tables
 from eventlog.importers.text.lines import Marker, marker_of, stamp_of
 from eventlog.importers.text.observed import Grid, LeftOut, SavedFile, Seen, Value
-from eventlog.importers.text.values import Pair, bare_pairs, name_of, number_of, pairs, value_of
+from eventlog.importers.text.values import (
+    Pair,
+    bare_pairs,
+    name_of,
+    number_of,
+    pairs,
+    split_of,
+    value_of,
+    whole_cells,
+)
 
 MAX_LINE = 1 << 16
 
@@ -22,8 +31,12 @@ _NOTHING = re.compile(r"[\W_]*")
 _SAVED = re.compile(
     r"\b(?:saved|saving|wrote|written|writing|dumped|exported|checkpoint(?:ed)?)\b(.{1,400})", re.IGNORECASE
 )
-_PATH = re.compile(r"[~\w./-]{0,300}\w\.(?P<suffix>[A-Za-z]\w{0,11})")
+_PATH = re.compile(r"(?P<path>[~\w./-]{0,300}\w\.(?P<suffix>[A-Za-z]\w{0,11}))")
+_DIRECTORY = re.compile(
+    r"\b(?:to|in|at|as) (?P<path>[~\w./-]{0,300}/[\w./-]{0,300}\w)(?P<suffix>)(?=[\s.,;]|$)"
+)
 _WEIGHTS = frozenset({"pt", "pth", "ckpt", "safetensors", "h5", "keras", "npz", "bin", "pkl", "msgpack"})
+_OF_ALL = re.compile(r"\d{1,15}/\d+")
 _PLACES = frozenset({"step", "global_step", "iteration", "iter", "epoch"})
 
 
@@ -56,9 +69,11 @@ class Reader:
         self.lines = 0
         self._epoch: float | None = None
         self._step: int | None = None
-        self._has_steps = False
+        self._has_steps = self._counts_from_0 = False
         self._t_us: int | None = None
         self._line = 0
+        self._is_best = False
+        self._folds: list[tuple[int, dict[str, Value]]] = []
 
     def read(self, text: str) -> None:
         """Take a whole log."""
@@ -74,10 +89,13 @@ class Reader:
             self._line = at + 1
             self._t_us = stamps[at].t_us if stamps[at].t_us is not None else self._t_us
             at += self._take(lines[at][:MAX_LINE], rests, at)
+        self._end_folds()
 
     def _take(self, raw: str, rests: Sequence[str], at: int) -> int:
         """Take what begins in line *at*; return how many lines that were."""
         if self._by_pattern(raw) or _NOTHING.fullmatch(rests[at]):
+            return 1
+        if self._by_dialect(rests[at]):
             return 1
         found = fragments.fragment_of(rests, at)
         if found is not None:
@@ -109,6 +127,37 @@ class Reader:
                 return True
         return False
 
+    def _by_dialect(self, line: str) -> bool:
+        """Take a line that only one tool writes so."""
+        is_best, self._is_best = self._is_best, dialects.announces_best(line)
+        scores = dialects.round_of(line)
+        if scores is not None and is_best:
+            self._object({f"best_{key}": value for key, value in scores.scores.items()}, None)
+            self._see("best_iteration", scores.number, None, is_marked=False)
+        elif scores is not None:
+            self._go_to(Marker(None, scores.number, None, "", True))
+            for key, value in scores.scores.items():
+                self._see(key, value, "metric", is_marked=True)
+        if scores is not None or self._is_best:
+            return True
+        argument = dialects.argument_of(line)
+        if argument is not None:
+            self._see(*argument, "param", is_marked=False)
+            return True
+        fold = dialects.fold_of(line)
+        if fold:
+            self._folds.append((self._line, fold))
+        return fold is not None
+
+    def _end_folds(self) -> None:
+        """Make one table of the folds of a search: each has params of its own, which are not the run's."""
+        if self._folds:
+            folds = [fold for _, fold in self._folds]
+            columns = list(dict.fromkeys(name for fold in folds for name in fold))
+            rows: list[list[object]] = [[fold.get(name) for name in columns] for fold in folds]
+            self.grids.append(Grid(line=self._folds[0][0], columns=columns, rows=rows))
+            self._folds = []
+
     def _object(self, data: Mapping[str, Value], wanted: Literal["param", "metric"] | None) -> None:
         """Take values that were printed together; a step or epoch among them is theirs."""
         marker = _marker_in(data) if wanted != "param" else Marker(None, None, None, "", False)
@@ -122,27 +171,31 @@ class Reader:
 
     def _table(self, table: tables.PrintedTable) -> None:
         column = table.step_column
-        if column is None and table.names_values:
+        if column is not None:
+            for row in table.rows:
+                self._row(table.columns, row, column)
+            return
+        if table.names_values:
             is_config = bool(re.search("param|config|option|setting|key|name", table.columns[0]))
             for name, value in table.rows:
                 self._see(name_of(str(name)), value, "param" if is_config else None, is_marked=False)
-        elif column is None:
+            return
+        total = table.total_row
+        if total is not None:
+            for key, value in zip(table.columns, total, strict=True):
+                if isinstance(value, (int, float)):
+                    self._see(key, value, None, is_marked=False)
+        if len(table.rows) > 1 or total is None:
+            rows: list[list[object]] = [list(row) for row in table.rows]
             self.grids.append(
-                Grid(
-                    line=self._line,
-                    columns=table.columns,
-                    rows=[list(row) for row in table.rows],
-                    step=self._step,
-                    t_us=self._t_us,
-                )
+                Grid(line=self._line, columns=table.columns, rows=rows, step=self._step, t_us=self._t_us)
             )
-        else:
-            for row in table.rows:
-                self._row(table.columns, row, column)
 
     def _row(self, columns: Sequence[str], row: Sequence[Value], step_column: int) -> None:
         """Take a row whose step, or epoch, stands in one of its cells."""
         step = row[step_column]
+        if isinstance(step, str) and _OF_ALL.fullmatch(step):
+            step = int(step.partition("/")[0])
         if isinstance(step, (int, float)) and float(step).is_integer():
             self._step = int(step)
         for at, (key, value) in enumerate(zip(columns, row, strict=True)):
@@ -153,45 +206,54 @@ class Reader:
         marker = marker_of(line)
         if marker.is_there:
             self._go_to(marker)
-        found = list(pairs(marker.rest))
+        prefix, rest = split_of(marker.rest)
+        found = whole_cells(rest)
+        found += _not_within(list(pairs(rest)), found)
         if marker.is_there:
-            found += _not_within(list(bare_pairs(marker.rest)), found)
+            found += _not_within(list(bare_pairs(rest)), found)
         saved = self._saved_file(line)
-        if saved or not _is_all(marker.rest, found):
+        if saved or not _is_all(rest, found):
             found = [pair for pair in found if isinstance(pair.value, (int, float))]
         for pair in found:
-            self._see(pair.key, pair.value, None, is_marked=marker.is_there)
+            key = pair.key if pair.key.startswith(prefix) else prefix + pair.key
+            self._see(key, pair.value, None, is_marked=marker.is_there)
         if not (found or saved or marker.is_there):
             self.left_out.append(LeftOut(line=self._line, text=line))
 
     def _saved_file(self, line: str) -> bool:
-        """Take the file that *line* says was written; tell whether there is one."""
+        """Take the file or directory that *line* says was written; tell whether there is one."""
         said = _SAVED.search(line)
-        for word in re.split(r"[\s'\"=,;()\[\]]+", said[1]) if said else ():
-            path = _PATH.fullmatch(word.rstrip(".:"))
-            if path:
-                self.files.append(
-                    SavedFile(
-                        line=self._line,
-                        path=path[0],
-                        is_checkpoint=path["suffix"].lower() in _WEIGHTS,
-                        step=self._step,
-                        t_us=self._t_us,
-                    )
-                )
-                return True
-        return False
+        words = re.split(r"[\s'\"=,;()\[\]]+", said[1]) if said else []
+        found = next(filter(None, (_PATH.fullmatch(word.rstrip(".:")) for word in words)), None)
+        found = found or (_DIRECTORY.search(line) if said else None)
+        if found is None:
+            return False
+        is_checkpoint = (found["suffix"] or "").lower() in _WEIGHTS or (
+            not found["suffix"] and "checkpoint" in line.lower()
+        )
+        self.files.append(
+            SavedFile(
+                line=self._line,
+                path=found["path"],
+                is_checkpoint=is_checkpoint,
+                step=self._step,
+                t_us=self._t_us,
+            )
+        )
+        return True
 
     # --- where we are ------------------------------------------------------------------------------
 
     def _go_to(self, marker: Marker) -> None:
         if marker.epoch is not None:
             self._epoch = marker.epoch
+            self._counts_from_0 = self._counts_from_0 or marker.epoch == 0
         if marker.step is not None:
             self._has_steps = True
             self._step = marker.step
             if marker.steps_in_epoch and self._epoch is not None and not marker.is_total:
-                self._step = int(max(self._epoch - 1, 0)) * marker.steps_in_epoch + marker.step
+                before = self._epoch if self._counts_from_0 else self._epoch - 1
+                self._step = int(max(before, 0)) * marker.steps_in_epoch + marker.step
         elif marker.epoch is not None and not self._has_steps and marker.epoch.is_integer():
             self._step = int(marker.epoch)
 
@@ -214,8 +276,9 @@ class Reader:
 
 def _is_all(line: str, found: Sequence[Pair]) -> bool:
     """Tell whether *line* consists of pairs: prose with a colon in it is no param."""
-    ends = [0, *(pair.end for pair in found)]
-    starts = [*(pair.start for pair in found), len(line)]
+    placed = sorted(found, key=lambda pair: pair.start)
+    ends = [0, *(pair.end for pair in placed)]
+    starts = [*(pair.start for pair in placed), len(line)]
     return all(_NOTHING.fullmatch(line, end, start) for end, start in zip(ends, starts, strict=True))
 
 

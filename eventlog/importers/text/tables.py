@@ -11,7 +11,8 @@ from eventlog.importers.text.values import value_of
 
 MAX_ROWS = 100_000
 
-_RULE = re.compile(r"^[\s|+\-=─━┃│┼┌┐└┘├┤┬┴╭╮╰╯:]*$")
+_RULE = re.compile(r"^[\s|+\-=:\u2500-\u257f]*$")
+_PROGRESS = re.compile(r"(?<=\s)\d{1,3}%\|.*$")
 _NAME = re.compile(r"[A-Za-z_][\w ./@%()#-]{0,40}")
 _CLOCK = re.compile(r"\d{1,4}:\d{2}(?::\d{2})?")
 _STEPS = ("step", "global_step", "epoch", "iter", "iteration")
@@ -35,6 +36,12 @@ class PrintedTable(NamedTuple):
         """Tell whether each row is a name and its value."""
         return len(self.columns) == 2 and all(isinstance(row[0], str) for row in self.rows)
 
+    @property
+    def total_row(self) -> list[Value] | None:
+        """Return the row that is about everything: of the label all, or the only one."""
+        named = [row for row in self.rows if str(row[0]).lower() == "all"]
+        return named[0] if len(named) == 1 else self.rows[0] if len(self.rows) == 1 else None
+
 
 def table_at(lines: Sequence[str], at: int) -> PrintedTable | None:
     """Return the table whose header is line *at*, if there is one."""
@@ -43,6 +50,12 @@ def table_at(lines: Sequence[str], at: int) -> PrintedTable | None:
         if table is not None:
             return table
     return None
+
+
+def _without_bar(line: str) -> str:
+    """Return *line* without the progress bar that stands behind the cells."""
+    found = _PROGRESS.search(line)
+    return line[: found.start()].rstrip(" :") if found else line
 
 
 def _by_bars(line: str) -> list[str]:
@@ -64,7 +77,7 @@ def _by_gaps(line: str) -> list[str]:
 
 
 def _read(lines: Sequence[str], at: int, split: Callable[[str], list[str]]) -> PrintedTable | None:
-    columns = split(lines[at])
+    columns = split(_without_bar(lines[at]))
     if len(columns) < 2 or not all(_NAME.fullmatch(name) for name in columns):
         return None
     if len({name.lower() for name in columns}) < len(columns):
@@ -72,7 +85,7 @@ def _read(lines: Sequence[str], at: int, split: Callable[[str], list[str]]) -> P
     rows: list[list[Value]] = []
     taken = 1
     while at + taken < len(lines) and len(rows) < MAX_ROWS:
-        line = lines[at + taken]
+        line = _without_bar(lines[at + taken])
         taken += 1
         if _RULE.match(line) and (line.strip() or not rows):
             continue

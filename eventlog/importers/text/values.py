@@ -14,7 +14,7 @@ from eventlog.importers.text.observed import Value
 
 MAX_LITERAL = 1 << 16
 
-_NUMBER = (
+NUMBER = (
     r"[+-]?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+\.?\d*(?:[eE][+-]?\d+)?"
     r"|\.\d+(?:[eE][+-]?\d+)?|nan|inf(?:inity)?)"
 )
@@ -39,21 +39,34 @@ _UNITS = {
     "mib": "_mib",
     "gib": "_gib",
 }
-_QUANTITY = re.compile(rf"({_NUMBER})\s?(%|[A-Za-z]+(?:/[A-Za-z]+)?)?", re.IGNORECASE)
-_WITH_STD = re.compile(rf"({_NUMBER})\s*(?:±|\+/-|\+-)\s*({_NUMBER})", re.IGNORECASE)
+_QUANTITY = re.compile(rf"({NUMBER})\s?(%|[A-Za-z]+(?:/[A-Za-z]+)?)?", re.IGNORECASE)
+_WITH_STD = re.compile(rf"({NUMBER})\s*(?:±|\+/-|\+-)\s*({NUMBER})", re.IGNORECASE)
 _PAIR = re.compile(
-    r"""(?P<words>(?<![\w./@-])[A-Za-z_][\w./@-]{0,99}+(?:[ ][A-Za-z_][\w./@-]{0,99}+){0,3})  # val loss
+    r"""(?P<words>(?<![\w./@-])[^\W\d][\w./@-]{0,99}+(?:[ ][^\W\d][\w./@-]{0,99}+){0,3})  # val loss
         [ \t]{0,40}[:=][ \t]{0,40}
-        (?P<value>"[^"]*"|'[^']*'|\[[^\]]*\]|\([^()]*\)|(?![A-Za-z_][\w./@-]{0,99}+=)[^\s,;|()\[\]{}]+(?:,\d{3})*)""",
+        (?P<value>"[^"]*"|'[^']*'|\[[^\]]*\]|\([^()]*\)|(?![^\W\d][\w./@-]{0,99}+=)[^\s,;|()\[\]{}]+(?:,\d{3})*)""",
     re.VERBOSE,
 )
 _UNIT_BEHIND = re.compile(r"[ ]?(ms/step|s/step|s/epoch|s/it|it/s|ms|sec|seconds|s|%|MB|GB|MiB|GiB)(?![\w/])")
 _BARE_PAIR = re.compile(
-    rf"(?<![\w./@-])([A-Za-z_][\w./@-]{{0,99}}+(?:[ ][A-Za-z_][\w./@-]{{0,99}}+){{0,3}})"
-    rf"[ ]+({_NUMBER})(?![\w./%:])",
+    rf"(?<![\w./@-])([^\W\d][\w./@-]{{0,99}}+(?:[ ][^\W\d][\w./@-]{{0,99}}+){{0,3}})"
+    rf"[ ]+({NUMBER})(?![\w./%:])",
     re.IGNORECASE,
 )
-_STD_BEHIND = re.compile(rf"[ ]*(?:±|\+/-)[ ]*({_NUMBER})", re.IGNORECASE)
+_MAX_CELL = 200
+_CELL = re.compile(
+    r"\s*(?P<name>[^\W\d][\w./@-]*(?: [\w./@()-]+){0,5})(?P<sign>:\s+|\s+=\s+)"
+    rf"(?P<value>{NUMBER} ?[a-z%/]*)\s*",
+    re.IGNORECASE,
+)
+_SPLIT = re.compile(
+    r"[\s|]*[\[(]?(train(?:ing)?|test|val|valid(?:ation)?|eval(?:uation)?|dev)"
+    r"(?:[ ](?:set|results?|stats|metrics))?[\])]?\s*[:|](?=\s)",
+    re.IGNORECASE,
+)
+_PERCENT_BEHIND = re.compile(r"\s*\(\s*[\d.]+\s?%\s*\)")
+_RATIO = re.compile(r"(\d{1,15})/(\d{1,15})")
+_STD_BEHIND = re.compile(rf"[ ]*(?:±|\+/-)[ ]*({NUMBER})", re.IGNORECASE)
 _WORDS_OF_QUALIFIERS = (
     "train training val valid validation test eval evaluation dev best final last mean avg "
     "average running total learning batch weight weighted macro micro top min max num number "
@@ -61,6 +74,7 @@ _WORDS_OF_QUALIFIERS = (
     "model random"
 )
 _QUALIFIERS = frozenset(_WORDS_OF_QUALIFIERS.split())
+_UNCLEAR_ALONE = frozenset({"size", "rate", "length", "count", "scale", "ratio", "dim"})
 _TRUTH = {"true": True, "false": False}
 _NOTHING = frozenset({"none", "null", "n/a", "-"})
 
@@ -79,7 +93,7 @@ def name_of(words: str) -> str:
     parts = words.split()
     kept = [parts[-1]]
     for word in reversed(parts[:-1]):
-        if word.lower() not in _QUALIFIERS:
+        if word.lower() not in _QUALIFIERS and kept[0].lower() not in _UNCLEAR_ALONE:
             break
         kept.insert(0, word)
     return "_".join(kept).lower().strip("-./")
@@ -143,11 +157,35 @@ def pairs(line: str) -> Iterator[Pair]:
         yield from _with_unit(name_of(found["words"]), raw, line, found.start(), found.end())
 
 
+def split_of(line: str) -> tuple[str, str]:
+    """Return what names on a line such as ``Test set: loss 0.5`` begin with, and the line without that."""
+    found = _SPLIT.match(line)
+    return (found[1].lower() + "_", line[found.end() :]) if found else ("", line)
+
+
+def whole_cells(line: str) -> list[Pair]:
+    """Return the pairs that stand alone between bars or tabs, where all words are the name."""
+    found = []
+    for cell in re.finditer(r"[^|\t]+", line):
+        pair = _CELL.fullmatch(cell[0]) if len(cell[0]) <= _MAX_CELL else None
+        if pair is None or (pair["sign"].strip() == ":" and cell[0] == line):
+            continue
+        number = number_of(pair["value"])
+        if number is not None:
+            name = re.sub(r"[^\w/@.]+", "_", pair["name"]).strip("_").lower()
+            found.append(Pair(name + number[1], number[0], cell.start(), cell.end()))
+    return found
+
+
 def _with_unit(key: str, raw: str, line: str, start: int, end: int) -> Iterator[Pair]:
     unit = _UNIT_BEHIND.match(line, end)
     number = number_of(raw + unit[1]) if unit else None
     if unit and number is not None:
         yield Pair(key + number[1], number[0], start, unit.end())
+        return
+    ratio = _RATIO.fullmatch(raw)
+    if ratio and int(ratio[2]) and _PERCENT_BEHIND.match(line, end):
+        yield Pair(key, int(ratio[1]) / int(ratio[2]), start, line.index(")", end) + 1)
         return
     number = number_of(raw.rstrip("."))
     if number is None:

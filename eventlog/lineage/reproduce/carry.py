@@ -57,13 +57,12 @@ def prepare(
         ReproductionError: something is not to be had.
     """
     assert plan.command is not None
-    move: dict[str, str] = {}
+    move = move_of(plan, places)
     if plan.code.commit and not plan.code.in_place:
         tell(
             f"checking out {plan.code.commit[:12]}" + (" with its uncommitted changes" * bool(plan.code.diff))
         )
         check_out(plan.code, places.code, clone_to=places.clone)
-        move = {plan.code.root: str(places.code)} if plan.code.root else {}
         wrong = bring_data(plan.data, places.code)
         if wrong and not is_forced:
             raise ReproductionError("data", "; ".join(wrong), "Bring it back, or go on with --force.")
@@ -74,20 +73,26 @@ def prepare(
     interpreter = build(
         plan.environment, places.environment, move=move, tell=tell, find_links=find_links, no_index=no_index
     )
-    cwd = _working_directory(plan, places, move)
+    cwd = working_directory(plan, places, move)
+    if move and cwd.is_relative_to(places.code):
+        cwd.mkdir(parents=True, exist_ok=True)  # a directory that git does not know
+    if not cwd.is_dir():
+        raise ReproductionError("command", f"its working directory {cwd} is not there")
     variables = variables_of(plan.command, move)
     environment = _merged(os.environ, variables, variables_for(plan.environment, interpreter, move))
     return Start(argv_for(plan.command, interpreter, move), cwd, environment)
 
 
-def _working_directory(plan: Plan, places: Places, move: Mapping[str, str]) -> Path:
-    assert plan.command is not None
-    cwd = Path(moved(plan.command.cwd, move)) if plan.command.cwd else places.code
-    if move and cwd.is_relative_to(places.code):
-        cwd.mkdir(parents=True, exist_ok=True)  # a directory that git does not know
-    if not cwd.is_dir():
-        raise ReproductionError("command", f"its working directory {cwd} is not there")
-    return cwd
+def move_of(plan: Plan, places: Places) -> dict[str, str]:
+    """Return the old place of the code to its new one, empty if it stays where it is."""
+    has_moved = plan.code.commit and plan.code.root and not plan.code.in_place
+    return {str(plan.code.root): str(places.code)} if has_moved else {}
+
+
+def working_directory(plan: Plan, places: Places, move: Mapping[str, str]) -> Path:
+    """Return where the command is started."""
+    cwd = plan.command.cwd if plan.command else None
+    return Path(moved(cwd, move)) if cwd else places.code
 
 
 def _merged(

@@ -27,6 +27,7 @@ class CodePlan(msgspec.Struct, frozen=True, kw_only=True):
         repository: where the commit is taken from now: a directory, or an address to clone.
         diff: file with the uncommitted changes; None if there were none or they are not kept.
         in_place: no worktree: the command runs where it ran then, with the code as it is now.
+        why_not: why there is no repository, if there is none.
     """
 
     commit: str | None
@@ -36,6 +37,7 @@ class CodePlan(msgspec.Struct, frozen=True, kw_only=True):
     diff: str | None = None
     diff_sha256: str | None = None
     in_place: bool = False
+    why_not: str = ""
 
 
 def plan_code(recorded: Recorded, *, repository: Path | None, in_place: bool) -> CodePlan:
@@ -44,17 +46,25 @@ def plan_code(recorded: Recorded, *, repository: Path | None, in_place: bool) ->
     commit, root, remote = (_text(git.get(key)) for key in ("commit", "root", "remote"))
     if commit is None or in_place:
         return CodePlan(commit=commit, root=root, repository=None, in_place=in_place)
-    candidates = [repository] if repository else [Path(root)] if root else []
-    found = next((path for path in candidates if has_commit(path, commit)), None)
+    place = repository or (Path(root) if root else None)
+    why_not = "where it was is not known" if place is None else why_no_commit(place, commit)
+    remote = None if repository else remote
     diff, diff_sha256 = kept_diff(recorded.facts)
     return CodePlan(
         commit=commit,
         root=root,
-        repository=str(found.absolute()) if found else None if repository else remote,
-        is_clone=found is None and repository is None and remote is not None,
+        repository=str(_top(place)) if place and not why_not else remote,
+        is_clone=bool(why_not and remote),
         diff=None if diff is None else str(diff),
         diff_sha256=diff_sha256,
+        why_not="" if remote else why_not,
     )
+
+
+def _top(repository: Path) -> Path:
+    """Return the top of the work tree, if *repository* lies in one: data are looked for from there."""
+    said = git(repository, "rev-parse", "--show-toplevel", is_needed=False)
+    return Path(said.rstrip("\n")) if said.strip() else repository.absolute()
 
 
 def kept_diff(facts: RunFacts) -> tuple[Path | None, str | None]:
@@ -71,9 +81,16 @@ def kept_diff(facts: RunFacts) -> tuple[Path | None, str | None]:
     return None, wanted
 
 
-def has_commit(repository: Path, commit: str) -> bool:
-    """Tell whether the directory *repository* is one of git that has *commit*."""
-    return repository.is_dir() and _try_git(repository, "cat-file", "-e", f"{commit}^{{commit}}")
+def why_no_commit(repository: Path, commit: str) -> str:
+    """Return why *commit* cannot be had from the directory *repository*; nothing if it can."""
+    if not repository.is_dir():
+        return f"{repository} is not there"
+    try:
+        git(repository, "rev-parse", "--git-dir")
+    except ReproductionError as error:  # no repository, or one of somebody whom git does not trust
+        return error.reason.partition(";")[0]
+    has_it = _try_git(repository, "cat-file", "-e", f"{commit}^{{commit}}")
+    return "" if has_it else f"{repository} does not have {commit}"
 
 
 def has_file(repository: Path, commit: str, relative: str) -> bool:
@@ -85,25 +102,58 @@ def check_out(plan: CodePlan, target: Path, *, clone_to: Path) -> None:
     """Make a worktree at *target* with the commit and the uncommitted changes.
 
     Args:
-        clone_to: where a repository is cloned to if it is not on this machine.
+        clone_to: where a repository is cloned to that is not on this machine, or cannot be written into.
 
     Raises:
         ReproductionError: git says no, or the changes are not what was logged.
     """
     assert plan.commit is not None
-    if plan.repository is None:
-        raise ReproductionError(
-            "code", f"no repository has the commit {plan.commit}", "Name one that has it with --repo PATH."
-        )
-    repository = Path(plan.repository)
+    assert plan.repository is not None
+    repository = clone_to if plan.is_clone else Path(plan.repository)
     if plan.is_clone:
-        repository = clone_to
-        git(None, "clone", "--no-checkout", "--quiet", "--", plan.repository, str(clone_to))
-    git(repository, "worktree", "add", "--force", "--detach", str(target), plan.commit)
-    if (target / ".gitmodules").is_file():
-        git(target, "submodule", "update", "--init", "--recursive")
+        _clone(plan.repository, plan.commit, clone_to)
+    try:
+        _add_worktree(repository, plan.commit, target)
+    except ReproductionError:
+        if plan.is_clone:
+            raise
+        # It may belong to somebody else: a clone of our own borrows what it has.
+        shutil.rmtree(target, ignore_errors=True)
+        git(None, "clone", "--no-checkout", "--quiet", "--shared", "--", plan.repository, str(clone_to))
+        _add_worktree(clone_to, plan.commit, target)
     if plan.diff is not None:
         _apply(target, Path(plan.diff), plan.diff_sha256)
+    _bring_submodules(target, repository)
+
+
+def _clone(address: str, commit: str, target: Path) -> None:
+    way = "Name a repository that has it with --repo PATH."
+    try:
+        git(None, "clone", "--no-checkout", "--quiet", "--", address, str(target))
+        if why_no_commit(target, commit):
+            git(target, "fetch", "--quiet", "origin", commit)  # of no branch any more
+    except ReproductionError as error:
+        raise ReproductionError(f"{commit[:12]} of {address}", error.reason, way) from error
+
+
+def _add_worktree(repository: Path, commit: str, target: Path) -> None:
+    git(repository, "worktree", "add", "--force", "--detach", str(target), commit)
+
+
+def _bring_submodules(tree: Path, source: Path) -> None:
+    """Check submodules out: from *source*, whose may have commits that nobody else has, else from their remotes."""
+    for entry in git(tree, "ls-files", "--stage", "-z").split("\0"):
+        mode, _, rest = entry.partition(" ")
+        if mode != "160000":
+            continue
+        commit, path = rest.split(" ")[0], rest.partition("\t")[2]
+        ours = source / path
+        if (ours / ".git").exists() and not why_no_commit(ours, commit):
+            git(None, "clone", "--no-checkout", "--quiet", "--shared", "--", str(ours), str(tree / path))
+            git(tree / path, "checkout", "--quiet", "--detach", commit)
+            _bring_submodules(tree / path, ours)
+        else:
+            git(tree, "submodule", "update", "--quiet", "--init", "--recursive", "--", path)
 
 
 def remove_worktree(plan: CodePlan, target: Path) -> None:
@@ -120,11 +170,12 @@ def _apply(tree: Path, diff: Path, sha256: str | None) -> None:
     if sha256 and hashlib.sha256(data).hexdigest() != sha256:
         raise ReproductionError("diff", f"{diff} is not what was logged: its SHA-256 has changed")
     if data:
-        git(tree, "apply", "--whitespace=nowarn", str(diff.absolute()))
+        # In the index too: only there it says which commit of a submodule was checked out.
+        git(tree, "apply", "--index", "--whitespace=nowarn", str(diff.absolute()))
 
 
-def git(directory: Path | None, *words: str) -> str:
-    """Return what git prints.
+def git(directory: Path | None, *words: str, is_needed: bool = True) -> str:
+    """Return what git prints, nothing if it fails and is not needed.
 
     Raises:
         ReproductionError: it is not there, or fails.
@@ -137,7 +188,14 @@ def git(directory: Path | None, *words: str) -> str:
         "core.hooksPath=/dev/null",
         *words,
     ]
-    return run_step(f"git {words[0]}", command, environment=_without_git(os.environ))
+    if shutil.which("git") is None:
+        raise ReproductionError("git", "it is not installed", "Install it, or put it on the PATH.")
+    try:
+        return run_step(f"git {words[0]}", command, environment=_without_git(os.environ))
+    except ReproductionError:
+        if is_needed:
+            raise
+        return ""
 
 
 def run_step(step: str, command: Sequence[str], *, environment: Mapping[str, str] | None = None) -> str:
@@ -160,13 +218,12 @@ def run_step(step: str, command: Sequence[str], *, environment: Mapping[str, str
         raise ReproductionError(step, f"{command[0]} cannot be started: {error}") from error
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-8:]
-        raise ReproductionError(step, "\n  ".join(said) or f"exit code {done.returncode}")
+        said = [line.strip().removeprefix("fatal: ") for line in said if line.strip()]
+        raise ReproductionError(step, "; ".join(said).rstrip(".") or f"exit code {done.returncode}")
     return done.stdout
 
 
 def _try_git(directory: Path, *words: str) -> bool:
-    if shutil.which("git") is None:
-        raise ReproductionError("git", "it is not installed", "Install it, or put it on the PATH.")
     try:
         git(directory, *words)
     except ReproductionError:

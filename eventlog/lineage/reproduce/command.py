@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import msgspec
 
+from eventlog.lineage.record import PYTHON, words_of_command
 from eventlog.lineage.reproduce.environment import moved
 from eventlog.lineage.reproduce.recorded import Recorded
 
-_PYTHON = re.compile(r"(python|pypy)(\d+(\.\d+)*)?t?(\.exe)?", re.ASCII)
-_NOTEBOOK = ("ipykernel_launcher", "ipykernel", "colab_kernel_launcher", "ipython")
 _OF_ONE_START = (
     *(
         "EVLOG_*",
@@ -44,54 +42,49 @@ class CommandPlan(msgspec.Struct, frozen=True, kw_only=True):
         argv: as it was given.
         is_python: the first word is the interpreter, which the environment replaces.
         cwd: where it ran; None if that is not known.
+        prefix: of the environment that it ran in, whose programs the words may name.
         variables: recorded ones that are set again.
     """
 
     argv: list[str]
     is_python: bool
     cwd: str | None
+    prefix: str | None = None
     variables: dict[str, str]
 
 
 def plan_command(recorded: Recorded) -> tuple[CommandPlan | None, str]:
     """Return the command of a run, or None and why it cannot be given again."""
-    argv, reason = _words(recorded.command)
+    argv, reason = words_of_command(recorded.command)
     if not argv:
         return None, reason
-    is_python = _PYTHON.fullmatch(Path(argv[0]).name) is not None
+    environment = recorded.context("environment")
+    prefix = environment.get("prefix")
     plan = CommandPlan(
         argv=argv,
-        is_python=is_python,
+        is_python=PYTHON.fullmatch(Path(argv[0]).name) is not None,
         cwd=recorded.cwd,
-        variables=_variables(recorded.context("environment").get("variables")),
+        prefix=str(prefix) if prefix else None,
+        variables=_variables(environment.get("variables")),
     )
     return plan, ""
 
 
-def _words(command: Mapping[str, object]) -> tuple[list[str], str]:
-    original, argv = _list(command.get("orig_argv")), _list(command.get("argv"))
-    if not original and not argv:
-        return [], "no command is recorded"
-    if any(Path(word).stem in _NOTEBOOK for word in [*original, *argv]):
-        return [], "it was a notebook or an interactive session: its cells are no command"
-    if original:
-        words = original
-    elif "cwd" in command or "python" not in command:
-        return argv, ""  # of `evlog run`: the whole command
-    elif argv[0] in ("-c", "-m", "-", ""):
-        return [], f"only {argv[0] or 'an interactive session'!r} is recorded, not what it ran"
-    else:
-        words = ["python", *argv]  # of an older version: the script and its arguments
-    rest = [word for word in words[1:] if word not in ("-u", "-i", "-q", "-B", "-O")]
-    if not rest or rest[0] == "-":
-        return [], "it was an interactive session, or came from standard input"
-    return words, ""
-
-
 def argv_for(plan: CommandPlan, interpreter: str, move: Mapping[str, str]) -> list[str]:
-    """Return the words to start, with *interpreter* for Python and paths of the old code as new ones."""
-    words = [_moved_word(word, move) for word in plan.argv]
+    """Return the words to start: with *interpreter* for Python, its programs, and paths of the old code as new."""
+    words = [_program(word, plan.prefix, interpreter) or _moved_word(word, move) for word in plan.argv]
     return [interpreter, *words[1:]] if plan.is_python else words
+
+
+def _program(word: str, prefix: str | None, interpreter: str) -> str | None:
+    """Return the program of the environment of now for one of then (``…/bin/torchrun``); None for other words.
+
+    An environment often lies among the code, which has another place now.
+    """
+    old, new = Path(word), Path(interpreter).parent
+    if prefix is None or old.parent != Path(prefix, new.name):
+        return None
+    return str(new / old.name) if (new / old.name).exists() else word
 
 
 def _moved_word(word: str, move: Mapping[str, str]) -> str:
@@ -126,7 +119,3 @@ def _variables(given: object) -> dict[str, str]:
 
 def _fits(name: str, patterns: Iterable[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
-
-
-def _list(value: object) -> list[str]:
-    return [str(word) for word in value] if isinstance(value, list) else []

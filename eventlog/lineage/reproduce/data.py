@@ -58,7 +58,7 @@ def _plan_one(dataset: Dataset, code: CodePlan, cwd: str | None) -> DataPlan:
     state: State = "unchecked"
     is_of_file = dataset.data.get("hash") in (None, "file", "tree")
     if path is not None and path.is_absolute() and dataset.sha256 and is_of_file:
-        state = _state(path, dataset.sha256)
+        path, state = _find(path, dataset.sha256, relative, code)
     if relative and code.commit and code.repository and not code.is_clone:
         state = "in the commit" if has_file(Path(code.repository), code.commit, relative) else state
     return DataPlan(
@@ -69,6 +69,16 @@ def _plan_one(dataset: Dataset, code: CodePlan, cwd: str | None) -> DataPlan:
         state=state,
         relative=relative,
     )
+
+
+def _find(path: Path, sha256: str, relative: str | None, code: CodePlan) -> tuple[Path, State]:
+    """Return where the data are now: where they were, or at the same place in a repository that has moved."""
+    state = _state(path, sha256)
+    if state != "same" and relative and code.repository and not code.is_clone:
+        moved = Path(code.repository) / relative
+        if _state(moved, sha256) == "same":
+            return moved, "same"
+    return path, state
 
 
 def _state(path: Path, sha256: str) -> State:

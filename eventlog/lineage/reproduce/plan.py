@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from shlex import join, quote
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from eventlog.lineage.missing import missing_in_record, record_of
+from eventlog.lineage.missing import missing_in_record, untracked_code
+from eventlog.lineage.record import record_of, words_of_command
 from eventlog.lineage.reproduce.code import CodePlan, plan_code
 from eventlog.lineage.reproduce.command import CommandPlan, plan_command
 from eventlog.lineage.reproduce.data import DataPlan, plan_data
-from eventlog.lineage.reproduce.environment import EnvironmentPlan, Wanted, plan_environment
+from eventlog.lineage.reproduce.environment import EnvironmentPlan, Wanted, plan_environment, requirements
 from eventlog.lineage.reproduce.recorded import Recorded, runs_of_its_process
 
 MAX_ID_BYTES = 100
@@ -66,11 +67,19 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         """Tell whether nothing stands in the way."""
         return not any(problem.blocks or problem.is_final for problem in self.problems)
 
+    @property
+    def is_possible(self) -> bool:
+        """Tell whether it can be run, if need be by force."""
+        return not any(problem.is_final for problem in self.problems)
+
     def to_dict(self) -> dict[str, object]:
         """Return it in terms of JSON."""
+        from eventlog.lineage.reproduce.steps import steps
+
         found = msgspec.to_builtins(self)
         assert isinstance(found, dict)
-        return found | {"is_ready": self.is_ready, "steps": steps(self)}
+        more = {"requirements": requirements(self.environment), "steps": steps(self)}
+        return found | {"is_ready": self.is_ready, **more}
 
 
 def make_plan(
@@ -123,149 +132,134 @@ def _free_id(first: Path) -> str:
 
 
 def _problems(recorded: Recorded, plan: Plan, no_command: str) -> list[Problem]:
-    found = []
+    found: list[Problem] = []
     if plan.command is None:
-        found.append(
-            Problem(about="command", reason=no_command, mend="run it by hand and compare", is_final=True)
-        )
+        way = "run it by hand, and: evlog compare"
+        found.append(Problem(about="command", reason=no_command, mend=way, is_final=True))
     elif plan.command.cwd is None:
-        found.append(
-            Problem(
-                about="command", reason="its working directory is not known; the repository's top is taken"
-            )
-        )
+        reason = "its working directory is not known; the repository's top is taken"
+        found.append(Problem(about="command", reason=reason))
     found += _about_code(recorded, plan.code)
+    found += _about_untracked(recorded, plan.code)
     found += _about_environment(plan.environment)
     found += [problem for data in plan.data if (problem := _about_data(data))]
     found += _about_run(recorded, plan)
     known = {problem.about for problem in found}
-    gaps = missing_in_record(record_of(recorded.facts))
     wanted = {"seed": "seed", "data.name": "data"}
-    found += [
-        Problem(about=wanted[gap.field], reason=gap.reason, mend=gap.mend)
-        for gap in gaps
-        if gap.field in wanted and wanted[gap.field] not in known
-    ]
+    for gap in missing_in_record(record_of(recorded.facts, recorded.contexts)):
+        if gap.field in wanted and wanted[gap.field] not in known:
+            found.append(Problem(about=wanted[gap.field], reason=gap.reason, mend=gap.mend))
     return found
 
 
-def _about_code(recorded: Recorded, code: CodePlan) -> list[Problem]:
+def _about_code(recorded: Recorded, code: CodePlan) -> Iterator[Problem]:
     git = recorded.context("git")
     if code.in_place:
-        return [Problem(about="code", reason="it runs in place, with the code as it is now")]
+        yield Problem(about="code", reason="it runs in place, with the code as it is now")
+        return
     if code.commit is None:
-        return [
-            Problem(
-                about="code",
-                reason="the run was in no repository",
-                mend="--in-place runs its command where it ran, with the code as it is now",
-                is_final=True,
-            )
-        ]
-    found = []
+        way = "--in-place runs its command where it ran, with the code as it is now"
+        yield Problem(about="code", reason="the run was in no repository", mend=way, is_final=True)
+        return
     if code.repository is None:
-        where = f"{code.root} does not have {code.commit}" if code.root else f"where {code.commit} is"
-        found.append(Problem(about="code", reason=where, mend="name a repository with --repo", is_final=True))
+        way = f"--repo PATH names one that has {code.commit[:12]}"
+        yield Problem(about="code", reason=code.why_not, mend=way, is_final=True)
     is_dirty = bool(git.get("is_dirty", git.get("dirty", False)))
-    if is_dirty and code.diff is None and int(str(git.get("untracked_count") or 0)) == 0:
-        found.append(
-            Problem(about="diff", reason="there were uncommitted changes that are not kept", blocks=True)
-        )
-    elif is_dirty and code.diff is None and git.get("diff_sha256"):
-        found.append(Problem(about="diff", reason="the uncommitted changes are gone", blocks=True))
+    if is_dirty and code.diff is None and git.get("diff_sha256"):
+        yield Problem(about="diff", reason="the uncommitted changes are gone", blocks=True)
+    elif is_dirty and code.diff is None:
+        yield Problem(about="diff", reason="there were uncommitted changes that are not kept", blocks=True)
     if git.get("diff_is_complete") is False:
-        found.append(Problem(about="diff", reason="the uncommitted changes were too large: cut", blocks=True))
-    untracked = git.get("untracked")
-    if isinstance(untracked, list) and untracked:
-        count = git.get("untracked_count") or len(untracked)
-        shown = ", ".join(map(str, untracked[:3])) + (", …" if int(str(count)) > 3 else "")
-        found.append(Problem(about="untracked", reason=f"git did not know {count} files: {shown}"))
-    return found
+        yield Problem(about="diff", reason="the uncommitted changes were too large: cut", blocks=True)
+    notes = recorded.context("lineage").get("notes")
+    for note in notes if isinstance(notes, list) else []:
+        is_code = "submodule" in str(note) and "diff does not hold" in str(note)
+        yield Problem(about="lineage", reason=str(note), blocks=is_code and code.commit is not None)
 
 
-def _about_environment(environment: EnvironmentPlan) -> list[Problem]:
+def _about_untracked(recorded: Recorded, code: CodePlan) -> Iterator[Problem]:
+    """Say which files were there that neither the commit nor the changes have."""
+    git = recorded.context("git")
+    names = git.get("untracked")
+    if code.in_place or not isinstance(names, list) or not names:
+        return
+    script = str(recorded.command.get("script") or "")
+    if any(str(PurePosixPath(str(code.root), str(name))) == script for name in names):
+        reason = f"git did not know {script}, which is what was run"
+        yield Problem(about="untracked", reason=reason, mend="put it into --repo by hand", blocks=True)
+        return
+    source = untracked_code(names)
+    count = int(str(git.get("untracked_count") or len(names)))
+    shown = ", ".join((source or [str(name) for name in names])[:3]) + (", …" if count > 3 else "")
+    files = "a file" if count == 1 else f"{count} files"
+    what = "; code among them is missing if it was imported" if source else ""
+    yield Problem(about="untracked", reason=f"git did not know {files}: {shown}{what}")
+
+
+def _about_environment(environment: EnvironmentPlan) -> Iterator[Problem]:
     if not environment.packages:
-        return [Problem(about="environment", reason="the packages are not recorded; those of now are used")]
-    found = []
+        yield Problem(about="environment", reason="the packages are not recorded; those of now are used")
+        return
     if environment.differences:
         shown = "; ".join(environment.differences[:5]) + ("; …" if len(environment.differences) > 5 else "")
-        found.append(Problem(about="environment", reason=shown, mend="--environment auto rebuilds it"))
+        yield Problem(about="environment", reason=shown, mend="--environment auto rebuilds it")
     local = sorted(environment.local.keys() & environment.packages.keys())
     if local:
-        found.append(
-            Problem(about="packages", reason=f"installed from directories, of any state: {', '.join(local)}")
-        )
-    return found
+        reason = f"installed from directories, of any state: {', '.join(local)}"
+        yield Problem(about="packages", reason=reason)
 
 
 def _about_data(data: DataPlan) -> Problem | None:
+    about = f"data {data.label}"
     if data.state in ("changed", "gone"):
         what = "has changed" if data.state == "changed" else "is not there"
-        return Problem(
-            about=f"data {data.label}", reason=f"{data.path} {what}", mend="bring it back", blocks=True
-        )
+        return Problem(about=about, reason=f"{data.path} {what}", mend="bring it back", blocks=True)
     if data.state == "unchecked":
         reason = "it is no file with a hash: it is looked at when the command has read it"
-        return Problem(about=f"data {data.label}", reason=reason)
+        return Problem(about=about, reason=reason)
     return None
 
 
-def _about_run(recorded: Recorded, plan: Plan) -> list[Problem]:
-    found = []
+def _about_run(recorded: Recorded, plan: Plan) -> Iterator[Problem]:
     if plan.status == "running":
-        found.append(Problem(about="run", reason="it is still running; what it has so far is compared"))
+        yield Problem(about="run", reason="it is still running; what it has so far is compared")
     elif plan.status != "finished":
-        found.append(Problem(about="run", reason=f"it {plan.status}; only what it came to is compared"))
-    if recorded.resumptions:
-        found.append(
-            Problem(
-                about="run",
-                reason="another process went on with it: one command alone may not make all of it",
-                blocks=True,
-            )
-        )
+        yield Problem(about="run", reason=f"it {ended(plan.status)}; only what it came to is compared")
+    yield from _about_resumptions(recorded)
     if len(plan.siblings) > 1:
-        found.append(
-            Problem(
-                about="run",
-                reason=f"number {plan.position + 1} of the {len(plan.siblings)} runs that its process made",
-            )
-        )
-    if any(name.startswith("rank") and name[4:5].isdigit() for name in recorded.points):
-        found.append(Problem(about="run", reason="several ranks logged it: start them as they were started"))
-    return found
+        reason = f"number {plan.position + 1} of the {len(plan.siblings)} runs that its process made"
+        yield Problem(about="run", reason=reason)
+    if recorded.ranks > 1:
+        # Of `evlog run -- torchrun …` the words say how all were started; of a rank, how one was.
+        is_whole = "orig_argv" not in recorded.command
+        reason = f"{recorded.ranks} ranks logged it" + ("" if is_whole else ", and the command is that of one")
+        way = "" if is_whole else "start all of them with: evlog run -- torchrun …"
+        yield Problem(about="run", reason=reason, mend=way, blocks=not is_whole)
 
 
-# --- for people ----------------------------------------------------------------------------------
-
-
-def steps(plan: Plan) -> list[str]:
-    """Return what is done, in words of a shell."""
-    code, environment = plan.code, plan.environment
-    lines = []
-    if code.commit and not code.in_place and code.repository:
-        repository = code.repository
-        if code.is_clone:
-            lines.append(f"git clone --no-checkout {quote(repository)} CLONE")
-            repository = "CLONE"
-        lines.append(f"git -C {quote(repository)} worktree add --detach CODE {code.commit}")
-        if code.diff:
-            lines.append(f"git -C CODE apply {quote(code.diff)}")
-    if environment.kind == "uv":
-        lines.append(f"uv venv --python {environment.python or 'python3'} ENV")
-        lines.append(f"uv pip install --no-deps  # {len(environment.packages)} packages as recorded")
-    elif environment.kind == "venv":
-        lines.append(f"{quote(environment.interpreter)} -m venv ENV")
-        lines.append(f"ENV/bin/pip install --no-deps  # {len(environment.packages)} packages as recorded")
+def _about_resumptions(recorded: Recorded) -> Iterator[Problem]:
+    if not recorded.later:
+        return
+    first, _ = words_of_command(recorded.command)
+    later = [words_of_command(context.get("command", {}))[0] for context in recorded.later]
+    if all(words == first or _is_rest_of_evaluation(words) for words in later):
+        reason = "another process finished what it began; here its first command does all of it"
+        yield Problem(about="run", reason=reason)
     else:
-        lines.append(f"# {environment.interpreter} is used as it is")
-    lines += [f"# data {one.label}: {one.state}{f', {one.path}' if one.path else ''}" for one in plan.data]
-    if plan.command is not None:
-        where = plan.command.cwd or "CODE"
-        if code.root and not code.in_place and Path(where).is_relative_to(code.root):
-            where = str(Path("CODE") / Path(where).relative_to(code.root))
-        names = " ".join(f"{name}={quote(value)}" for name, value in plan.command.variables.items())
-        lines.append(f"cd {quote(where)}")
-        lines.append(f"{names} {join(plan.command.argv)}".strip())
-    lines.append(f"# compare {plan.label} with what it logs as {plan.new_run_id}")
-    return lines
+        reason = "another process went on with it: its first command alone may not make all of it"
+        yield Problem(about="run", reason=reason, blocks=True)
+    commits = {str(context["git"].get("commit")) for context in recorded.later if "git" in context}
+    other = sorted(commits - {str(recorded.context("git").get("commit"))})
+    if other:
+        yield Problem(about="code", reason=f"it went on with the commit {other[0][:12]}", blocks=True)
+
+
+def _is_rest_of_evaluation(words: list[str]) -> bool:
+    """Tell whether *words* are ``evlog eval --resume RUN``, which asks what was not asked yet."""
+    is_evlog = any(PurePosixPath(word).name in ("evlog", "eventlog") for word in words[:4])
+    return is_evlog and "eval" in words and any(word.startswith("--resume") for word in words)
+
+
+def ended(status: str) -> str:
+    """Return what to say of a run that ended so."""
+    return {"killed": "was killed", "running": "is still running"}.get(status, status)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -16,25 +17,31 @@ from eventlog.replay import open_run
 from eventlog.storage.artifacts import resolve
 from eventlog.storage.ends import ends_of
 from eventlog.storage.layout import iter_runs, list_segments, log_directory
+from eventlog.storage.system import host_name
 from eventlog.values import number_in_memory
 
 Point = tuple[int | None, float]
 Process = tuple[str, int, str]
+
+_RANK = re.compile(r"rank(\d+)/", re.ASCII)
+_RESULTS = (ev.Metrics, ev.Summary, ev.Evaluation, ev.Sample, ev.Checkpoint)
 
 
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     """A run as it is to be repeated or compared.
 
     Attributes:
-        command: the first ``command`` context: of what began the run, not of who joined it.
+        command: the first ``command`` context: of what began the run, not of who joined it or went on with it.
+        contexts: what is known of its origin by kind, as it was when it began.
+        later: the contexts of each process that went on with the run and logged results.
         points: by metric, in the order of the log; of rank 1 and up as ``rank<k>/key``.
-        resumptions: how often another process went on with the run.
     """
 
     facts: RunFacts
     command: dict[str, object]
+    contexts: dict[str, dict[str, object]]
+    later: list[dict[str, dict[str, object]]]
     points: dict[str, list[Point]]
-    resumptions: int
 
     @property
     def label(self) -> str:
@@ -44,12 +51,18 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def cwd(self) -> str | None:
         """Return the working directory of the command, if it is known."""
-        cwd = self.command.get("cwd") or self.facts.view.context.get("command", {}).get("cwd")
+        cwd = self.command.get("cwd")
         return str(cwd) if cwd else None
+
+    @property
+    def ranks(self) -> int:
+        """Return how many processes logged metrics at the same time, as far as their names say."""
+        found = (_RANK.match(name) for name in self.points)
+        return 1 + max((int(rank[1]) for rank in found if rank), default=0)
 
     def context(self, kind: str) -> Mapping[str, object]:
         """Return what is known of one kind, empty if nothing is."""
-        return self.facts.view.context.get(kind, {})
+        return self.contexts.get(kind, {})
 
 
 def read_recorded(run: Path) -> Recorded:
@@ -58,19 +71,51 @@ def read_recorded(run: Path) -> Recorded:
     Raises:
         OSError: the log cannot be read.
     """
-    facts = load(run)
-    command: dict[str, object] = {}
+    facts, origin = load(run), _Origin()
     points: dict[str, list[Point]] = {}
-    resumptions = 0
     for part in open_run(run).slices():
         for event in part.events:
             if isinstance(event, ev.Metrics):
                 _add_points(points, _whole(run, event), part.rank)
-            elif isinstance(event, ev.Context) and event.kind == "command" and not command:
-                command = _fields(run, event)
-            elif isinstance(event, ev.RunResumed) and event.reason == "resumed":
-                resumptions += 1
-    return Recorded(facts=facts, command=command, points=points, resumptions=resumptions)
+            if isinstance(event, ev.Context):
+                origin.take(part.writer, event.kind, _fields(run, event))
+            else:
+                origin.look(part.writer, event)
+    return Recorded(
+        facts=facts,
+        command=origin.contexts.get("command", {}),
+        contexts=origin.contexts,
+        later=[origin.of_later[writer] for writer in origin.of_later if writer in origin.workers],
+        points=points,
+    )
+
+
+class _Origin:
+    """Folds contexts; who goes on with a run adds what nobody said before, and changes nothing."""
+
+    def __init__(self) -> None:
+        self.contexts: dict[str, dict[str, object]] = {}
+        self.of_later: dict[str, dict[str, dict[str, object]]] = {}
+        self.workers: set[str] = set()
+        self._first: set[str] = set()
+        self._said_by: dict[str, str] = {}
+
+    def look(self, writer: str, event: ev.Event) -> None:
+        """Take note of who goes on with the run, and who does more than to write on it."""
+        if isinstance(event, ev.RunResumed) and event.reason == "resumed":
+            self.of_later.setdefault(writer, {})
+        elif isinstance(event, _RESULTS):
+            self.workers.add(writer)
+        if not self.of_later:
+            self._first.add(writer)
+
+    def take(self, writer: str, kind: str, data: dict[str, object]) -> None:
+        """Take one context."""
+        if writer in self.of_later:
+            self.of_later[writer].setdefault(kind, {}).update(data)
+        is_first = writer in self._first or not self.of_later
+        if self._said_by.setdefault(kind, writer) == writer or (is_first and kind != "command"):
+            self.contexts.setdefault(kind, {}).update(data)
 
 
 def _whole(run: Path, event: ev.Event) -> AnyEvent:
@@ -110,6 +155,13 @@ def begun_at(run: Path) -> int:
     return min((header.ts for header in headers if header is not None), default=0)
 
 
+def run_begun_by(pid: int, runs: Iterable[Path]) -> Path | None:
+    """Return the last of *runs* that process *pid* of this machine wrote into."""
+    host = host_name()
+    mine = [run for run in runs if any((one[0], one[1]) == (host, pid) for one in processes_of(run))]
+    return max(mine, key=begun_at, default=None)
+
+
 def runs_of_its_process(run: Path, root: Path) -> list[Path]:
     """Return the runs below *root* that share a process with *run*, itself among them, the oldest first.
 
@@ -118,8 +170,3 @@ def runs_of_its_process(run: Path, root: Path) -> list[Path]:
     own = processes_of(run)
     others = [one.path for one in iter_runs(root) if one.path != run and own & processes_of(one.path)]
     return sorted([run, *others], key=lambda path: (begun_at(path), str(path)))
-
-
-def position_of(run: Path, siblings: Sequence[Path]) -> int:
-    """Return the place of *run* among the runs of its process, from 0."""
-    return list(siblings).index(run)

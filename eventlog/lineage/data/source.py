@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 from eventlog.errors import BadValueError
 from eventlog.events import Dataset
 from eventlog.lineage.credentials import without_credentials
-from eventlog.lineage.datasets_hash import array_hash
+from eventlog.lineage.data.hashes import array_hash
 from eventlog.storage.artifacts import describe
 from eventlog.values import key_text, text
 
@@ -103,7 +103,7 @@ def _of_path(path: str | Path, *, wants_hash: bool) -> Source:
     try:
         if place.is_dir():
             return _of_directory(place, where, wants_hash=wants_hash)
-        from eventlog.lineage.datasets_files import describe_file
+        from eventlog.lineage.data.files import describe_file
 
         if not place.is_file():
             return Source(path=where, problem=f"{where} is no file or directory")
@@ -133,7 +133,7 @@ def _modified_at(path: Path) -> str:
 
 
 def _of_frame(frame: object, *, wants_hash: bool) -> Source:
-    from eventlog.lineage.datasets_frames import describe_frame, fingerprint
+    from eventlog.lineage.data.frames import describe_frame, fingerprint
 
     try:
         found = describe_frame(frame, wants_hash=wants_hash)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 from pathlib import Path
 
-from eventlog.lineage import locks
-from eventlog.lineage.child import Order, ProbeError, Say
-from eventlog.lineage.commands import ask
+from eventlog.lineage.capture.child import Order, ProbeError, Say
+from eventlog.lineage.capture.probes import locks
+from eventlog.lineage.capture.probes.asking import ask
+from eventlog.lineage.capture.probes.hardware import system_name
+from eventlog.lineage.capture.probes.packages import describe
+from eventlog.lineage.capture.probes.variables import allowed
 from eventlog.lineage.credentials import without_credentials
-from eventlog.lineage.packages import describe
-from eventlog.lineage.variables import allowed
 
 TIMEOUT_S = 20.0
 MAX_ANSWER_BYTES = 8 << 20
@@ -20,7 +20,7 @@ MAX_ANSWER_BYTES = 8 << 20
 
 def probe(order: Order, say: Say) -> None:
     """Find out all of the ``environment`` context, and the lock files."""
-    facts: dict[str, object] = {"host": platform.node(), "os": platform.platform()}
+    facts: dict[str, object] = {"host": os.uname().nodename, "os": system_name()}
     try:
         facts |= _python(order)
     except ProbeError as error:
@@ -41,7 +41,7 @@ def _python(order: Order) -> dict[str, object]:
     if order.interpreter is None:
         facts = describe(order.path) | {"executable": order.executable, "prefix": order.prefixes[0]}
     elif order.interpreter:
-        from eventlog.lineage import packages
+        from eventlog.lineage.capture.probes import packages
 
         source = Path(packages.__file__).read_text(encoding="utf-8")
         command = [order.interpreter, "-c", source]

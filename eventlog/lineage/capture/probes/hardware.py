@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import platform
+import sys
 from pathlib import Path
 
-from eventlog.lineage.child import Order, Say
+from eventlog.lineage.capture.child import Order, Say
+from eventlog.lineage.nvidia import open_nvml
+
+PROCESSORS = Path("/proc/cpuinfo")
 
 
 def probe(order: Order, say: Say) -> None:  # noqa: ARG001 - the shape of a probe
     """Find out all of the ``hardware`` context."""
     facts: dict[str, object] = {
-        "host": platform.node(),
-        "os": platform.platform(),
-        "machine": platform.machine(),
+        "host": os.uname().nodename,
+        "os": system_name(),
+        "machine": os.uname().machine,
         "cpu": _processor(),
         "cpu_count": os.cpu_count(),
         "cpu_usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -23,30 +27,35 @@ def probe(order: Order, say: Say) -> None:  # noqa: ARG001 - the shape of a prob
     say.context("hardware", {**facts, **_gpus(say)})
 
 
-def _processor() -> str:
+def system_name() -> str:
+    """Return what `platform.platform` says, on most machines without the program that it starts."""
+    kernel = os.uname()
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return platform.processor()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Processor")))
-    return next(names, "") or platform.processor() or platform.machine()
+        library = os.confstr("CS_GNU_LIBC_VERSION") if sys.platform == "linux" else None
+    except (ValueError, OSError):
+        library = None  # a C library that is not GNU's
+    if library is None:
+        import platform
+
+        return platform.platform()
+    return f"{kernel.sysname}-{kernel.release}-{kernel.machine}-with-{library.replace(' ', '')}"
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError), PROCESSORS.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:  # not all of them: a machine with 200 processors has 10,000
+            name = line.partition(":")[2].strip() if line.startswith(("model name", "Processor")) else ""
+            if name:
+                return name
+    import platform
+
+    return platform.processor() or platform.machine()
 
 
 def _gpus(say: Say) -> dict[str, object]:
-    """Ask NVIDIA's driver, which makes no context on a device by that."""
-    nothing: dict[str, object] = {"gpus": [], "cuda": None}
-    try:
-        import pynvml
-    except ImportError:
-        if Path("/proc/driver/nvidia/version").exists():
-            say.note("GPUs are not listed. Install what asks the driver: pip install 'evlog[system]'")
-        return nothing
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError as error:
-        if Path("/proc/driver/nvidia/version").exists():
-            say.note(f"GPUs are not listed: {error}")
-        return nothing
+    pynvml = open_nvml(say.note)
+    if pynvml is None:
+        return {"gpus": [], "cuda": None}
     driver = _text(pynvml.nvmlSystemGetDriverVersion())
     gpus: list[dict[str, object]] = []
     for number in range(pynvml.nvmlDeviceGetCount()):

@@ -179,7 +179,11 @@ def _is_beside(path: str, asked: Order) -> bool:
 
 def _configured(asked: Order, kinds: Sequence[str]) -> tuple[Order, Sequence[str], str]:
     """Return the order and the kinds as ``evlog.toml`` wants them, and what is wrong with that file."""
-    from eventlog.lineage.wanted import Wanted, read_wanted
+    from eventlog.configuration import find_configuration
+
+    if find_configuration(Path(asked.root)) is None:
+        return asked, kinds, ""
+    from eventlog.lineage.capture.wanted import Wanted, read_wanted
 
     complaint = ""
     try:
@@ -200,7 +204,7 @@ def _run(asked: Order, kinds: Sequence[str], write: Callable[[bytes], None], out
     def run(kind: str) -> None:
         tell = Teller(kind, write)
         try:
-            probe = import_module(f"eventlog.lineage.probe_{kind}").probe
+            probe = import_module(f"eventlog.lineage.capture.probes.{kind}").probe
             probe(asked, tell)
         except BrokenPipeError:
             pass  # the main thread sees it too

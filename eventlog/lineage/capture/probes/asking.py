@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from eventlog.lineage.child import ProbeError
+from eventlog.lineage.capture.child import ProbeError
 
 MAX_WORDS_BYTES = 4096
 _CHUNK_BYTES = 1 << 16

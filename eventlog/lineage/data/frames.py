@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from eventlog.lineage.datasets_hash import ColumnHash, Kind, table_hash
+from eventlog.lineage.data.hashes import ColumnHash, Kind, table_hash
 
 ROWS_AT_ONCE = 1 << 16
 

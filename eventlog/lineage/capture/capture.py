@@ -1,4 +1,4 @@
-"""Logs where a run comes from, as a child process finds it out (`eventlog.lineage.child`).
+"""Logs where a run comes from, as a child process finds it out (`eventlog.lineage.capture.child`).
 
 The child has an interpreter, a process group and a priority of its own, so that neither a hanging `git`
 nor the reading of three hundred packages' metadata costs the job more than a thread that waits. It is started
@@ -25,16 +25,15 @@ from typing import cast
 import orjson
 
 from eventlog import events as ev
+from eventlog.lineage.capture.snapshot import Finding, Snapshot
 from eventlog.lineage.origin import Origin, origin_of_command, origin_of_process
-from eventlog.lineage.running import Options, Recorder
-from eventlog.lineage.snapshot import Finding, Snapshot
+from eventlog.lineage.running import Options, Recorder, local_rank
 from eventlog.values import text
 
 KINDS = frozenset({"git", "environment", "hardware", "scheduler"})
 FRESH_S = 5.0
 LEAST_WAIT_S = 0.25
 LOCK_S = 1.0
-LOCAL_RANKS = ("LOCAL_RANK", "SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID")
 
 _latest: Snapshot | None = None
 
@@ -82,10 +81,18 @@ class Capture:
         """Wait for what is not known yet: until *timeout_s* after the start, or a moment if that is over."""
         if not self._sources:
             return
-        for snapshot, _ in self._sources:
-            snapshot.hurry()
-        left = self._began + timeout_s - time.monotonic()
-        self._is_done.wait(max(min(LEAST_WAIT_S, timeout_s), left))
+        try:
+            for snapshot, _ in self._sources:
+                snapshot.hurry()
+            left = self._began + timeout_s - time.monotonic()
+            self._is_done.wait(max(min(LEAST_WAIT_S, timeout_s), left))
+            self._close()
+        finally:
+            for snapshot, _ in self._sources:
+                snapshot.leave()
+
+    def _close(self) -> None:
+        """Log nothing any more, but that something is missing."""
         if self._lock.acquire(timeout=LOCK_S):
             try:
                 if not self._is_over:
@@ -94,8 +101,6 @@ class Capture:
                     self._log_notes()
             finally:
                 self._lock.release()
-        for snapshot, _ in self._sources:
-            snapshot.leave()
 
     def forget(self) -> None:
         """Leave the child and what it says to the parent."""
@@ -191,8 +196,7 @@ def wanted_kinds(options: Options, environment: Mapping[str, str]) -> frozenset[
         return frozenset({"git"}) if options.diff and not options.rank else frozenset()
     if options.rank == 0:
         return KINDS - options.skip
-    local = next((value for name in LOCAL_RANKS if (value := environment.get(name, "").strip())), None)
-    return frozenset({"hardware"}) if local == "0" else frozenset()
+    return frozenset({"hardware"}) if local_rank(environment) == "0" else frozenset()
 
 
 def _prefixes(origin: Origin) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from eventlog.lineage.child import Order, Say
+from eventlog.lineage.capture.child import Order, Say
 from eventlog.lineage.credentials import without_credentials
 
 MAX_LOCK_BYTES = 5 << 20

@@ -9,7 +9,8 @@ from functools import partial
 from typing import Any
 
 from eventlog.devices import visible_devices
-from eventlog.lineage.energy import Meter
+from eventlog.lineage.load.energy import Meter
+from eventlog.lineage.nvidia import open_nvml
 
 Note = Callable[[str], object]
 CHIP = 0
@@ -30,22 +31,12 @@ class Gpus:
         self._handles: dict[int, Any] = {}
         self._meters: dict[int, Meter] = {}
         self._failed: set[tuple[int, str]] = set()
-        self._nvml: Any = None
-        try:
-            import pynvml
-        except ImportError:
-            if os.path.exists("/proc/driver/nvidia"):  # noqa: PTH110 - no need for a path object
-                note("NVIDIA's GPUs are not measured: pip install 'evlog[system]'")
+        self._nvml: Any = open_nvml(note)
+        if self._nvml is None:
             return
-        try:
-            pynvml.nvmlInit()
-            self._nvml = pynvml
-            count = int(pynvml.nvmlDeviceGetCount())
-        except Exception:  # no driver, no device: most machines
-            return
-        for index in visible_devices(os.environ, count):
+        for index in visible_devices(os.environ, int(self._nvml.nvmlDeviceGetCount())):
             try:
-                self._handles[index] = pynvml.nvmlDeviceGetHandleByIndex(index)
+                self._handles[index] = self._nvml.nvmlDeviceGetHandleByIndex(index)
                 self._meters[index] = Meter()
             except Exception as error:  # a device that has fallen off the bus
                 note(f"GPU {index} is not measured: {error}")

@@ -6,15 +6,14 @@ and never takes the lock of the index, so that a `git commit` of the user's at t
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import os
 import re
 import threading
 from typing import NamedTuple
 
-from eventlog.lineage.child import Order, ProbeError, Say
-from eventlog.lineage.commands import Answer, ask
+from eventlog.lineage.capture.child import Order, ProbeError, Say
+from eventlog.lineage.capture.probes.asking import Answer, ask
 from eventlog.lineage.credentials import without_credentials
 
 DIFF = "code/uncommitted.diff"
@@ -196,6 +195,8 @@ def _names(git: Git, branch: str | None) -> dict[str, object]:
 
 
 def _login() -> str | None:
+    import getpass
+
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):  # a container whose user has no name

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from eventlog.lineage.energy import JOULES_PER_KWH, Processors
-from eventlog.lineage.sampler_gpus import Gpus
+from eventlog.lineage.load.energy import JOULES_PER_KWH, Processors
+from eventlog.lineage.load.gpus import Gpus
 
 Values = dict[str, int | float | str]
 
@@ -40,7 +40,7 @@ class Readings:
 
     def _of_processes(self, *, of_host: bool, of_command: bool) -> list[tuple[str, Callable[[], Values]]]:
         try:
-            from eventlog.lineage import sampler_processes as processes
+            from eventlog.lineage.load import processes
         except ImportError:
             self._note("processes and memory are not measured: pip install 'evlog[system]'")
             return []

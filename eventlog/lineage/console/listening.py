@@ -9,6 +9,7 @@ were started, libraries in C, ``sys.stdout.buffer``) is not seen; ``evlog run`` 
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import sys
@@ -19,7 +20,8 @@ from queue import Empty, SimpleQueue
 from typing import Literal
 
 from eventlog import events as ev
-from eventlog.lineage.lines import LineSplitter
+from eventlog.lineage.console.lines import LineSplitter
+from eventlog.lineage.console.tee import Tee
 from eventlog.lineage.running import Recorder
 
 INTERVAL_S = 0.5
@@ -30,42 +32,6 @@ MAX_WAITING_CHARS = 16 << 20
 """What is printed faster than it can be logged is left out beyond this, and the log says how much."""
 
 Stream = Literal["stdout", "stderr"]
-
-
-class Tee:
-    """Listens to one stream; `remove` stops it. Called twice, `remove` does nothing.
-
-    Args:
-        heard: called with each text, after the stream has taken it. It must not raise.
-    """
-
-    def __init__(self, stream: object, heard: Callable[[str], object]) -> None:
-        self._stream, self._heard = stream, heard
-        self._is_on = True
-        self._own = vars(stream).get("write") if hasattr(stream, "__dict__") else None
-        self._write: Callable[[str], object] = stream.write  # type: ignore[attr-defined]
-        self._mine = self._pass_on
-        # Raises for a stream without room for it: then that one is not listened to.
-        stream.write = self._mine  # type: ignore[attr-defined]
-
-    def _pass_on(self, text: str) -> object:
-        try:
-            return self._write(text)
-        finally:
-            # Also what a closed terminal did not take.
-            if self._is_on and isinstance(text, str):
-                self._heard(text)
-
-    def remove(self) -> None:
-        """Give the stream its method back, unless somebody has put another over ours since."""
-        self._is_on = False
-        if getattr(self._stream, "__dict__", {}).get("write") is not self._mine:
-            return
-        with contextlib.suppress(AttributeError):
-            if self._own is None:
-                del self._stream.write  # type: ignore[attr-defined]
-            else:
-                self._stream.write = self._own  # type: ignore[attr-defined]
 
 
 class Console:
@@ -83,7 +49,7 @@ class Console:
     def _reset(self) -> None:
         self._pid = os.getpid()
         self._tees: list[Tee] = []
-        self._thread: threading.Thread | None = None
+        self._has_ended: threading.Event | None = None
         # Both can be put into from a signal handler that interrupts a put; a lock could not be taken there.
         self._heard: deque[tuple[Stream, str]] = deque()
         self._wake: SimpleQueue[bool] = SimpleQueue()
@@ -98,9 +64,9 @@ class Console:
                 self._forget()
             if self._runs:
                 self._log(is_end=True)
-            self._runs.append(run)
-            if self._thread is None:
+            if self._has_ended is None:
                 self._listen()
+            self._runs.append(run)
 
     def end(self, run: Recorder, timeout_s: float = 1.0) -> None:
         """Log what is left of *run*; the run around it goes on, or the streams are given back."""
@@ -113,12 +79,12 @@ class Console:
             if self._runs[-1] is run:
                 self._log(is_end=True)
             self._runs = [one for one in self._runs if one is not run]
-            thread = None if self._runs else self._thread
-            if thread is not None:
-                self._tees, self._thread = [], None
+            has_ended = None if self._runs else self._has_ended
+            if has_ended is not None:
+                self._tees, self._has_ended = [], None
                 self._wake.put(False)
-        if thread is not None:
-            thread.join(timeout_s)
+        if has_ended is not None:
+            has_ended.wait(timeout_s)
 
     def _forget(self) -> None:
         """Let go of what a forked child has inherited; the lock is fresh, for `after_fork` made it."""
@@ -132,6 +98,10 @@ class Console:
         self._lock = threading.Lock()
 
     def _listen(self) -> None:
+        has_ended, wake = threading.Event(), SimpleQueue[bool]()
+        # Not a `Thread`: its start waits until the thread runs, 5 ms where the processors are busy.
+        _thread.start_new_thread(self._work, (wake, has_ended))
+        self._has_ended, self._wake = has_ended, wake
         seen: list[object] = []
         names: tuple[Stream, Stream] = ("stdout", "stderr")
         for name in names:
@@ -141,10 +111,6 @@ class Console:
             seen.append(stream)
             with contextlib.suppress(AttributeError, TypeError):
                 self._tees.append(Tee(stream, self._hears(name)))
-        self._thread = threading.Thread(
-            target=self._work, args=(self._wake,), name="evlog-console", daemon=True
-        )
-        self._thread.start()
 
     def _hears(self, name: Stream) -> Callable[[str], None]:
         def hear(text: str) -> None:
@@ -161,15 +127,16 @@ class Console:
 
         return hear
 
-    def _work(self, wake: SimpleQueue[bool]) -> None:
+    def _work(self, wake: SimpleQueue[bool], has_ended: threading.Event) -> None:
         goes_on = True
         while goes_on:
             with contextlib.suppress(Empty):
                 goes_on = wake.get(timeout=INTERVAL_S)
             if self._heard:
                 with self._lock:
-                    if wake is self._wake:
+                    if wake is self._wake and self._runs:
                         self._log(is_end=False)
+        has_ended.set()
 
     # --- what was heard -------------------------------------------------------------------------
 

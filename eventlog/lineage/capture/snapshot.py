@@ -1,7 +1,7 @@
 """One child process that finds out where a job comes from, and what it has said so far.
 
 It says lines of JSON on a pipe; a line with ``size`` is followed by so many bytes. It ends by itself when
-nobody reads any more, and after `eventlog.lineage.child.LIMIT_S` at the latest.
+nobody reads any more, and after `eventlog.lineage.capture.child.LIMIT_S` at the latest.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAX_KEPT_BYTES = 1 << 20
 _START = (
     "import os, sys, types; os.closerange(3, 65536); p = types.ModuleType('eventlog'); "
     "p.__path__ = [sys.argv[1]]; sys.modules['eventlog'] = p; "
-    "from eventlog.lineage.child import main; main(sys.argv[2], sys.argv[3:])"
+    "from eventlog.lineage.capture.child import main; main(sys.argv[2], sys.argv[3:])"
 )
 
 
@@ -154,9 +154,9 @@ class Snapshot:
         Raises:
             RuntimeError: this program has Python inside, and is no Python that could be started.
         """
-        from eventlog.lineage.spawning import spawn  # here: this is not the thread that trains
+        from eventlog.lineage.capture import spawning  # here: this is not the thread that trains
 
-        package = str(Path(__file__).parents[1])
+        package = str(Path(__file__).parents[2])
         # What PYTHONDONTWRITEBYTECODE and PYTHONPYCACHEPREFIX say, which -I would not hear.
         bytecode = ["-B"] if sys.dont_write_bytecode else []
         bytecode += ["-X", f"pycache_prefix={sys.pycache_prefix}"] if sys.pycache_prefix else []
@@ -171,7 +171,10 @@ class Snapshot:
                 self._fd = reading
                 if not self._readers:
                     return reading  # the run is over already
-            pid = spawn([*words, *sorted(self.kinds)], self.environment, writing)
+            spawn = spawning.spawn_with_lock if self._hurry.is_set() else spawning.spawn
+            # Git first: it is a program that is waited for, while the others work.
+            kinds = sorted(self.kinds, key=lambda kind: (kind != "git", kind))
+            pid = spawn([*words, *kinds], self.environment, writing)
             with self._changed:
                 self._pid = pid
                 if not self._readers:

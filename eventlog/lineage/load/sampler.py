@@ -11,20 +11,21 @@ is left out after one note. The numbers of the process are those of it and of al
 | ``disk/read_bytes``, ``disk/write_bytes`` | by the process from and to disks, since the first sample |
 | ``disk/free_bytes`` | where the run lies |
 | ``network/sent_bytes``, ``network/received_bytes`` | by the machine, since the first sample |
-| ``gpu/<i>/…`` | see `eventlog.lineage.sampler_gpus` |
+| ``gpu/<i>/…`` | see `eventlog.lineage.load.gpus` |
 | ``energy_kwh`` | of GPUs and processors, since the first sample |
 """
 
 from __future__ import annotations
 
+import _thread
 import os
 import threading
 from collections.abc import Mapping
 
 from eventlog import events as ev
 from eventlog.errors import EvlogError, warn_once
-from eventlog.lineage.running import Options, Recorder
-from eventlog.storage.system import host_name as host_name
+from eventlog.lineage.running import Options, Recorder, local_rank
+from eventlog.storage.system import host_name
 
 INTERVAL_S = 15.0
 FIRST_AFTER_S = 2.0
@@ -32,16 +33,11 @@ FIRST_AFTER_S = 2.0
 MIN_INTERVAL_S = 0.1
 MEASURED_BY = "EVLOG_MEASURED"
 """Set by ``evlog run`` to host and run that it measures itself, for the processes that it starts."""
-LOCAL_RANKS = ("LOCAL_RANK", "SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK")
 
 
 def is_first_of_host(environment: Mapping[str, str]) -> bool:
     """Tell whether this process is the one of its host that measures the host."""
-    for name in LOCAL_RANKS:
-        value = environment.get(name, "").strip()
-        if value:
-            return value == "0"
-    return True
+    return local_rank(environment) in (None, "0")
 
 
 def is_wanted(wanted: bool | None, run_id: str, environment: Mapping[str, str]) -> bool:
@@ -70,16 +66,17 @@ class Sampler:
         self._is_first = is_first_of_host(os.environ)
         self._notes: list[str] = []
         self._over = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._has_ended = threading.Event()
 
     def begin(self) -> None:
         """Start the thread, unless another run of this process is measured already."""
         global _of_process
         if _of_process is not None:
+            self._has_ended.set()
             return
+        # Not a `Thread`: its start waits until the thread runs, 5 ms where the processors are busy.
+        _thread.start_new_thread(self._work, ())
         _of_process = self
-        self._thread = threading.Thread(target=self._work, name="evlog-system", daemon=True)
-        self._thread.start()
 
     def end(self, timeout_s: float) -> None:
         """Take a last sample, if there was one, and stop."""
@@ -87,8 +84,7 @@ class Sampler:
         if _of_process is self:
             _of_process = None
         self._over.set()
-        if self._thread is not None:
-            self._thread.join(timeout_s)
+        self._has_ended.wait(timeout_s)
 
     def forget(self) -> None:
         """Leave it to the parent."""
@@ -97,29 +93,35 @@ class Sampler:
 
     def _work(self) -> None:
         try:
-            # Here, not above: start_run waits for what stands there.
-            from eventlog.lineage.sampler_readings import Readings
-
-            interval_s = self._interval_s()
-            if interval_s is None or self._over.wait(min(self._first_after_s, interval_s)):
-                return
-            of_command = self._options.command is not None
-            readings = Readings(self._run.path, self._note, of_host=self._is_first, of_command=of_command)
-            is_over = False
-            while True:
-                values = readings.read()
-                if values:
-                    self._run.add(ev.System(data=values))
-                if is_over:
-                    break
-                is_over = self._over.wait(interval_s)
-            readings.close()
+            # Nothing is imported or read before: runs that are over by then pay for no more than a thread.
+            if not self._over.wait(min(self._first_after_s, self._options.system_interval_s)):
+                self._measure()
         except Exception as error:  # whatever the system says: the training must go on
             warn_once("evlog system", f"the machine's load is not measured any more: {error!r}")
+        finally:
+            self._has_ended.set()
+
+    def _measure(self) -> None:
+        from eventlog.lineage.load.readings import Readings
+
+        interval_s = self._interval_s()
+        if interval_s is None:
+            return
+        of_command = self._options.command is not None
+        readings = Readings(self._run.path, self._note, of_host=self._is_first, of_command=of_command)
+        is_over = False
+        while True:
+            values = readings.read()
+            if values:
+                self._run.add(ev.System(data=values))
+            if is_over:
+                break
+            is_over = self._over.wait(interval_s)
+        readings.close()
 
     def _interval_s(self) -> float | None:
         """Return the seconds between samples, or None if ``evlog.toml`` wants none."""
-        from eventlog.lineage.sampler_table import SystemTable, read_system_table
+        from eventlog.lineage.load.table import SystemTable, read_system_table
 
         try:
             table = read_system_table(self._options.root)

@@ -1,0 +1,1 @@
+"""Logs what a process prints."""
