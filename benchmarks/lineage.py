@@ -1,7 +1,8 @@
 """What lineage, system metrics and console capture cost a job: ``python -m benchmarks.lineage [--quick]``.
 
 Every figure comes from processes of their own, the variants in turn, so that a busy machine is busy for all
-of them. Figures are medians; a loop is compared with the one without anything of the same round.
+of them. Figures are medians; a loop is compared with the one without anything of the same round. Its length
+follows other processes on the machine; what its own process and its children computed besides does not.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks import report
@@ -22,9 +24,15 @@ Figures = dict[str, float]
 VARIANTS: dict[str, dict[str, object]] = {
     "nothing": {"lineage": False, "system": False},
     "lineage": {"lineage": True, "system": False},
-    "all": {"lineage": True, "system": True, "system_interval_s": 1.0, "console": True},
+    "all": {"lineage": True, "system": True, "console": True},
+    "often": {"lineage": True, "system": True, "system_interval_s": 1.0, "console": True},
 }
-TITLES = {"nothing": "nothing", "lineage": "lineage", "all": "lineage, system metrics every second, console"}
+TITLES = {
+    "nothing": "nothing",
+    "lineage": "lineage",
+    "all": "lineage, system metrics every 15 s, console",
+    "often": "the same with system metrics every second",
+}
 START = """
 import json, resource, sys, time
 from eventlog import create_tracker
@@ -43,15 +51,15 @@ figures["child_ms"] = used.ru_utime + used.ru_stime
 print(json.dumps({name: 1000 * value for name, value in figures.items()}))
 """
 LOOP = """
-import json, sys, time
+import json, resource, sys, time
 import numpy as np
 from eventlog import create_tracker
 options, steps, products = json.loads(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 rng = np.random.default_rng(0)
 left, right = rng.random((256, 256)), rng.random((256, 256))
 tracker = create_tracker("local", output_dir=sys.argv[1], **options)
-tracker.start_run()
 begin, thread, process = time.perf_counter(), time.thread_time(), time.process_time()
+tracker.start_run()
 for step in range(steps):
     for _ in range(products):
         left @ right
@@ -61,8 +69,10 @@ for step in range(steps):
 total = time.perf_counter() - begin
 thread, process = time.thread_time() - thread, time.process_time() - process
 tracker.end_run()
-beside = 100 * (process - thread) / thread
-print(json.dumps({"loop_ms": 1000 * total, "loop_cpu_ms": 1000 * process, "beside_percent": beside}))
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+children = used.ru_utime + used.ru_stime
+figures = {"loop": total, "thread": thread, "beside": process - thread, "children": children}
+print(json.dumps({name: 1000 * value for name, value in figures.items()}))
 """
 CALIBRATE = """
 import time
@@ -107,24 +117,26 @@ class Bench:
         return {name: float(value) for name, value in json.loads(self.run(script, variant, *words)).items()}
 
 
-def measure(bench: Bench, rounds: int, steps: int) -> dict[str, list[Figures]]:
-    """Return the figures of each variant, one entry a round."""
-    found: dict[str, list[Figures]] = {name: [] for name in VARIANTS}
+def measure(bench: Bench, rounds: int, steps: int, variants: Sequence[str]) -> dict[str, list[Figures]]:
+    """Return the figures of each variant, one entry a round; without *steps* those of starts alone."""
+    found: dict[str, list[Figures]] = {name: [] for name in variants}
     products = bench.run(CALIBRATE, "nothing").strip()
     for number in range(rounds + 1):
         print(f"round {number} of {rounds}", file=sys.stderr, flush=True)
-        for variant in VARIANTS:
-            figures = bench.figures(START, variant)
-            begin = time.perf_counter()
-            bench.run(EMPTY, variant)
-            figures["empty_ms"] = 1000 * (time.perf_counter() - begin)
-            figures |= bench.figures(LOOP, variant, str(steps), products)
+        for variant in variants:
+            if steps:
+                figures = bench.figures(LOOP, variant, str(steps if number else 50), products)
+            else:
+                figures = bench.figures(START, variant)
+                begin = time.perf_counter()
+                bench.run(EMPTY, variant)
+                figures["empty_ms"] = 1000 * (time.perf_counter() - begin)
             if number:  # the first round compiles and warms up
                 found[variant].append(figures)
     return found
 
 
-def table(found: dict[str, list[Figures]]) -> str:
+def table_of_starts(found: dict[str, list[Figures]]) -> str:
     """Return medians as a Markdown table."""
     columns = {
         "first_call_ms": ("start until the first call returned, ms", 1),
@@ -132,29 +144,50 @@ def table(found: dict[str, list[Figures]]) -> str:
         "process_ms": ("CPU of the job in the first second, ms", 1),
         "child_ms": ("CPU of its children, ms", 0),
         "empty_ms": ("an empty run in all, ms", 0),
-        "beside_percent": ("CPU of other threads in the loop, %", 2),
     }
     rows = []
     for variant, rounds in found.items():
         middle = report.medians(rounds)
-        cells = [report.number(middle[name], digits) for name, (_, digits) in columns.items()]
-        for name in ("loop_ms", "loop_cpu_ms"):
+        rows.append(
+            [TITLES[variant], *(report.number(middle[name], digits) for name, (_, digits) in columns.items())]
+        )
+    return report.table(["", *(title for title, _ in columns.values())], rows)
+
+
+def table_of_loops(found: dict[str, list[Figures]]) -> str:
+    """Return each variant's share of the loop without anything, the median of the rounds, in percent."""
+    columns: dict[str, Callable[[Figures], float]] = {
+        "its length, %": lambda one: one["loop"],
+        "CPU of the calling thread, %": lambda one: one["thread"],
+        "CPU of the job's other threads, %": lambda one: one["beside"],
+        "CPU of its children, %": lambda one: one["children"],
+        "all that was computed beside the loop, %": lambda one: one["beside"] + one["children"],
+    }
+    rows = []
+    for variant, rounds in found.items():
+        cells = []
+        for measured in columns.values():
             pairs = zip(rounds, found["nothing"], strict=True)
-            shares = [100 * (one[name] / base[name] - 1) for one, base in pairs]
+            shares = [100 * (measured(one) - measured(base)) / base["loop"] for one, base in pairs]
             cells.append(f"{statistics.median(shares):+.2f}")
         rows.append([TITLES[variant], *cells])
-    return report.table(["", *(title for title, _ in columns.values()), "loop, %", "its CPU, %"], rows)
+    return report.table(["a loop of 5 ms steps, as against nothing", *columns], rows)
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.lineage", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a smoke run: one round of a short loop")
+    parser.add_argument("--rounds", type=int, default=5, help="of loops; of starts three times as many")
+    parser.add_argument("--steps", type=int, default=9000, help="of a loop, 5 ms each")
     options = parser.parse_args()
+    rounds, steps = (1, 50) if options.quick else (options.rounds, options.steps)
     about = report.environment()
     with tempfile.TemporaryDirectory(prefix="evlog-bench-") as name:
-        found = measure(Bench(Path(name)), 1 if options.quick else 9, 50 if options.quick else 1000)
-    print(f"{report.describe(about)}\n\n{table(found)}")
+        bench = Bench(Path(name))
+        starts = measure(bench, 1 if options.quick else 3 * rounds, 0, ["nothing", "lineage", "all"])
+        loops = measure(bench, rounds, steps, ["nothing", "all", "often"])
+    print(f"{report.describe(about)}\n\n{table_of_starts(starts)}\n\n{table_of_loops(loops)}")
 
 
 if __name__ == "__main__":

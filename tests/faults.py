@@ -71,7 +71,9 @@ class WatchedSystem(RealSystem):
         super().sync(fd)
 
     def close(self, fd: int) -> None:
-        self.begin("close", self.paths.get(fd))
+        # What was opened for reading or for its lock is closed unseen: no fault of it costs anything.
+        if fd in self.paths:
+            self.begin("close", self.paths.pop(fd))
         super().close(fd)
 
     def sync_directory(self, path: Path) -> None:

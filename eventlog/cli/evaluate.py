@@ -5,26 +5,55 @@ from __future__ import annotations
 import json
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 import typer
 
 from eventlog.cli import render
-from eventlog.cli.find import complete_run
+from eventlog.cli.evaluate_options import (
+    Api,
+    ApiKeyEnv,
+    BaseUrl,
+    BatchSize,
+    BenchmarkOptions,
+    Benchmarks,
+    Cache,
+    CacheFile,
+    Concurrency,
+    Data,
+    Group,
+    MaxErrors,
+    MaxTokens,
+    Metric,
+    ModelName,
+    NumSamples,
+    ResumedRun,
+    Retries,
+    Rpm,
+    RunName,
+    RunProject,
+    RunTags,
+    Seed,
+    Split,
+    System,
+    Temperature,
+    Timeout,
+    Tpm,
+)
 from eventlog.cli.options import DEFAULT_ROOT, AsJson, Root
 
 if TYPE_CHECKING:
-    from eventlog.evaluation.engine import Task
     from eventlog.evaluation.engine_options import Options, Progress
     from eventlog.evaluation.engine_plan import Plan
+    from eventlog.evaluation.engine_task import Task
     from eventlog.evaluation.groups import GroupResult
     from eventlog.evaluation.model import Model
     from eventlog.tracker.core import Tracker
 
 EXAMPLES = (
     "evlog eval gsm8k --model openai:gpt-4o-mini --num-samples 100",
-    "evlog eval gsm8k math --group reasoning --model http://localhost:8000/v1#llama-3-8b",
-    "evlog eval questions.jsonl --model my_model:answer",
+    "evlog eval questions.jsonl --metric number --model http://localhost:8000/v1#llama-3-8b",
+    "evlog eval gsm8k math --group reasoning --model my_model:answer",
     "evlog eval --resume RUN",
 )
 
@@ -35,100 +64,12 @@ def add_to(app: typer.Typer) -> None:
     app.command("eval", epilog=epilog)(evaluate)
 
 
-def complete_benchmark(incomplete: str) -> list[str]:
-    """Return what a shell may offer for the beginning of a benchmark."""
-    from eventlog.evaluation.benchmark_registry import BenchmarkRegistry
-
-    return [name for name in BenchmarkRegistry.names() if name.startswith(incomplete)]
-
-
-Benchmarks = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[BENCHMARK]...",
-        autocompletion=complete_benchmark,
-        help="Benchmarks by name, data files with questions and answers, or module:Class.",
-    ),
-]
-ModelName = Annotated[
-    str | None,
-    typer.Option(
-        metavar="MODEL",
-        help="module:function, http://HOST/v1#NAME, openai:NAME, cmd:COMMAND or constant:TEXT.",
-    ),
-]
-NumSamples = Annotated[
-    int | None, typer.Option("--num-samples", "-n", min=1, metavar="N", help="At most so many items.")
-]
-ResumedRun = Annotated[
-    str | None,
-    typer.Option(
-        metavar="RUN",
-        autocompletion=complete_run,
-        help="Go on with this run: only what is missing or failed is asked. It says all the rest itself.",
-    ),
-]
-Group = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Name under which several benchmarks are aggregated.")
-]
-BenchmarkOptions = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--option",
-        "-o",
-        metavar="KEY=VALUE",
-        help="For the benchmark, such as data=FILE; BENCHMARK.KEY=VALUE for one of several. Repeatable.",
-    ),
-]
-Split = Annotated[str | None, typer.Option(metavar="NAME", help="Part of the data; default test.")]
-Seed = Annotated[int | None, typer.Option(metavar="N", help="Param of the run; sent to an endpoint.")]
-Temperature = Annotated[float | None, typer.Option(min=0, metavar="X", help="Sent to an endpoint.")]
-MaxTokens = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Longest answer; sent to an endpoint.")
-]
-System = Annotated[str | None, typer.Option(metavar="TEXT", help="System message in front of each prompt.")]
-Api = Annotated[
-    str | None, typer.Option(metavar="chat|completions", help="What the endpoint speaks; default chat.")
-]
-BaseUrl = Annotated[str | None, typer.Option(metavar="URL", help="Where openai:NAME is; default OpenAI.")]
-ApiKeyEnv = Annotated[str, typer.Option(metavar="NAME", help="Environment variable that holds the key.")]
-BatchSize = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Prompts in one call; default as the model says.")
-]
-Concurrency = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Calls at the same time; default as the model says.")
-]
-Rpm = Annotated[float | None, typer.Option(metavar="N", help="At most so many calls a minute.")]
-Tpm = Annotated[float | None, typer.Option(metavar="N", help="At most so many tokens a minute.")]
-Timeout = Annotated[
-    float | None, typer.Option(metavar="SECONDS", help="Longest time of a call; endpoints have 120 s.")
-]
-Retries = Annotated[
-    int, typer.Option(min=0, metavar="N", help="Calls after a failed one that may still help.")
-]
-MaxErrors = Annotated[
-    int | None, typer.Option(min=0, metavar="N", help="Stop when more samples than this have failed.")
-]
-Cache = Annotated[
-    bool, typer.Option("--cache/--no-cache", help="Keep answers in ROOT/.evlog and never pay twice.")
-]
-CacheFile = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Keep answers in this file instead.", dir_okay=False)
-]
-RunName = Annotated[str | None, typer.Option(metavar="NAME", help="Name and id of the run.")]
-RunProject = Annotated[
-    str | None,
-    typer.Option(envvar="EVLOG_PROJECT", metavar="NAME", help="Project of the run; default 'default'."),
-]
-RunTags = Annotated[
-    list[str] | None, typer.Option(metavar="NAME[=VALUE]", help="Label of the run; repeatable.")
-]
-
-
 def evaluate(
     benchmark: Benchmarks = None,
     model: ModelName = None,
     num_samples: NumSamples = None,
+    data: Data = None,
+    metric: Metric = None,
     resume: ResumedRun = None,
     group: Group = None,
     option: BenchmarkOptions = None,
@@ -161,19 +102,23 @@ def evaluate(
     The key of an endpoint comes from the environment and is logged nowhere. The exit code is 1 when
     samples have failed.
     """
+    from eventlog.evaluation.benchmark_registry import is_file_name
     from eventlog.evaluation.engine_plan import Plan
     from eventlog.evaluation.limits import RateLimit
     from eventlog.evaluation.model_names import Sampling
 
     if api not in (None, "chat", "completions"):
         raise typer.BadParameter(f"{api!r} is not chat or completions", param_hint="--api")
+    options = _options(option or [], data=data, metric=metric)
+    if not benchmark and "data" in options and resume is None:
+        benchmark = [str(options.pop("data"))]
     given = Plan(
         benchmarks=benchmark or [],
         model=model,
         split=split,
         num_samples=num_samples,
         group=group,
-        options=dict(map(_option, option or ())),
+        options=options,
         sampling=Sampling(
             base_url=base_url,
             api=cast("Literal['chat', 'completions'] | None", api),
@@ -199,10 +144,22 @@ def evaluate(
         _go_on(resume, given, how, api_key_env, root, as_json=as_json)
         return
     if not given.benchmarks:
-        raise typer.BadParameter("name at least one, or a run to go on with", param_hint="BENCHMARK")
+        what = "name at least one, a file of questions, or a run to go on with"
+        raise typer.BadParameter(what, param_hint="BENCHMARK")
     if given.model is None:
         raise typer.BadParameter("say which", param_hint="--model")
+    if "data" in options and any(map(is_file_name, given.benchmarks)):
+        raise typer.BadParameter("a file of questions is its own data", param_hint="--data")
     _begin(given, how, api_key_env, root, name=name, project=project, tags=tag or [], as_json=as_json)
+
+
+def _options(words: list[str], **flags: str | None) -> dict[str, object]:
+    """Return the options of benchmarks; a flag is one, too."""
+    found = dict(map(_option, words))
+    for key, value in flags.items():
+        if value is not None and found.setdefault(key, value) != value:
+            raise typer.BadParameter(f"the option {key} says {found[key]!r}", param_hint=f"--{key}")
+    return found
 
 
 def _option(word: str) -> tuple[str, object]:
@@ -230,19 +187,18 @@ def _begin(
 ) -> None:
     """Evaluate in a new run."""
     from eventlog.evaluation.engine_log import PATIENT, start_own
-    from eventlog.ids import safe_name
     from eventlog.tracker.config import TrackingConfig
     from eventlog.tracker.core import Tracker
 
     job = _job(plan, how, api_key_env)  # what is wrong with it must not leave a run behind
-    what = plan.group or "-".join(task.benchmark.name for task in job.tasks)
+    usual_name = plan.run_name([task.benchmark.name for task in job.tasks], job.model.name)
     labels = {label: value if has else None for label, has, value in (tag.partition("=") for tag in tags)}
-    tracker = Tracker(
-        ("local",), TrackingConfig(project=project, tags=labels), output_dir=root, writer=PATIENT
-    )
+    config = TrackingConfig(project=project, tags=labels)
+    # Strict: who pays for answers wants to know when they are not kept.
+    tracker = Tracker(("local",), config, output_dir=root, writer=PATIENT, strict=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what it says is for those who call it; ours follows
-        start_own(tracker, name or safe_name(f"{what}-{job.model.name}"), name)
+        start_own(tracker, name or usual_name, name)
     if name and tracker.run_id not in (None, name) and tracker.settings.run_id is None:
         render.say(f"run {name!r} exists; this run is {tracker.run_id!r}")
     tracker.log_params(plan.params())
@@ -256,7 +212,7 @@ def _go_on(
     from eventlog.analysis.runs import find_run
     from eventlog.cli.writing import has_living_writer
     from eventlog.evaluation.engine_errors import BadEvaluationError
-    from eventlog.evaluation.engine_log import PATIENT
+    from eventlog.evaluation.engine_log import PATIENT, going_on, only_one, read_kept
     from eventlog.evaluation.engine_plan import gone_on, plan_of
     from eventlog.replay import outline
     from eventlog.tracker.config import TrackingConfig
@@ -265,13 +221,17 @@ def _go_on(
     found = find_run(run, root)
     label = f"{found.project}/{found.run_id}"
     plan = gone_on(plan_of(outline(found.path).params, label), given, label)
-    if has_living_writer(found.path):
-        raise BadEvaluationError(f"run {label} is going on now; wait for it, or stop it first")
-    job = _job(plan, how, api_key_env)
-    config = TrackingConfig(project=found.project)
-    tracker = Tracker(("local",), config, output_dir=found.path.parent.parent, writer=PATIENT)
-    tracker.start_run(run_id=found.run_id, resume=True)
-    _evaluate(tracker, job, resume=True, as_json=as_json)
+    with only_one(found.path, label):
+        job = _job(plan, how, api_key_env)
+        if has_living_writer(found.path):
+            raise BadEvaluationError(going_on(label))
+        for task in job.tasks:  # a run that cannot go on is left as it is
+            task.checked(read_kept(found.path, task.benchmark.name, None).samples, found.run_id)
+        config = TrackingConfig(project=found.project)
+        where = found.path.parent.parent
+        tracker = Tracker(("local",), config, output_dir=where, writer=PATIENT, strict=True)
+        tracker.start_run(run_id=found.run_id, resume=True)
+        _evaluate(tracker, job, resume=True, as_json=as_json)
 
 
 class _Job(NamedTuple):
@@ -284,9 +244,9 @@ class _Job(NamedTuple):
 
 
 def _job(plan: Plan, how: dict[str, object], api_key_env: str) -> _Job:
-    from eventlog.evaluation.engine import load_task
     from eventlog.evaluation.engine_options import options_of
     from eventlog.evaluation.engine_plan import benchmarks_of
+    from eventlog.evaluation.engine_task import load_task
     from eventlog.evaluation.groups import check_names
     from eventlog.evaluation.model_names import named_model
 
@@ -312,7 +272,7 @@ def _evaluate(tracker: Tracker, job: _Job, *, resume: bool, as_json: bool) -> No
             options = msgspec.structs.replace(job.options, on_progress=lambda told: _show(bar, told))
             result = evaluate_tasks(tracker, job.tasks, job.model, options, group=job.group, resume=resume)
     except BaseException:
-        render.say(f"the evaluation was stopped. What is answered is in the log. Go on with: {again}")
+        render.say(f"the evaluation was stopped. What the log holds is not asked again. Go on with: {again}")
         raise
     _report(result, run_dir, as_json=as_json)
     failed = [sample for one in result.results.values() for sample in one.samples if sample.error]

@@ -9,6 +9,7 @@ import typer
 
 from eventlog.cli import render
 from eventlog.cli.find import complete_run
+from eventlog.cli.leaderboard import Mode
 from eventlog.cli.options import DEFAULT_ROOT, AsJson, Root
 from eventlog.cli.selecting import SYNTAX, select
 
@@ -50,13 +51,6 @@ class WhichInterval(StrEnum):
     T = "t"
     PERCENTILE = "percentile"
     BCA = "bca"
-
-
-class Mode(StrEnum):
-    """What is better."""
-
-    MAX = "max"
-    MIN = "min"
 
 
 def significance(

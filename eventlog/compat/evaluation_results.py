@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import orjson
 from eventlog import events as ev
 from eventlog.clock import iso_utc
 from eventlog.compat.evaluation_run import PER_SAMPLE
+from eventlog.errors import BadValueError
 from eventlog.replay import events
+from eventlog.values import number_in_memory
 
 _NUMBERS = frozenset({"score", "score_std"})
 _COUNTS = frozenset({"scored", "samples"})
@@ -42,13 +45,21 @@ def _row(run: Path, event: ev.Sample) -> dict[str, Any]:
         "index": event.index,
         "timestamp": iso_utc(event.ts),
         "score": None,
-        "metrics": event.metrics,
+        "metrics": _numbers(event.metrics),
         "data": event.input,
         "target": event.target,
         "prediction": event.prediction,
         "result": None,
         "metadata": None,
     }
+
+
+def _numbers(metrics: Mapping[str, object]) -> dict[str, float]:
+    found = {}
+    for key, value in metrics.items():
+        with contextlib.suppress(BadValueError):  # only a foreign log holds such
+            found[key] = number_in_memory(value)
+    return found
 
 
 def leaderboard_of(path: Path, project: str) -> list[dict[str, Any]]:
@@ -67,6 +78,8 @@ def _value(name: str, value: str) -> Any:
             return float(value) if value else None
         if name in _COUNTS:
             return int(value)
+        if name == "metrics":
+            return _numbers(orjson.loads(value))
         if name in _JSON:
             return orjson.loads(value)
     return _plain(value)

@@ -46,8 +46,8 @@ class DatasetNotFoundError(EvlogError, LookupError):
 
     def __str__(self) -> str:
         return (
-            f"{self.benchmark} has no data: {self.reason}. Give data=FILE or --data FILE (JSONL, JSON, CSV or "
-            f"Parquet), or put {self.benchmark}/test.jsonl into the directory that {ENVIRONMENT} names."
+            f"{self.benchmark} has no data: {self.reason}. Give data=FILE or --data FILE (JSONL, JSON, CSV "
+            f"or Parquet), or put {self.benchmark}/test.jsonl into the directory that {ENVIRONMENT} names."
         )
 
 

@@ -13,9 +13,11 @@ import orjson
 
 from eventlog import events as ev
 from eventlog.errors import BadValueError, TrackerStateError, warn_once
+from eventlog.evaluation.engine_errors import BadEvaluationError
 from eventlog.evaluation.engine_task import Task
 from eventlog.evaluation.results import EvaluationResult, SampleResult, from_event
 from eventlog.replay import open_run
+from eventlog.storage.layout import STATE_DIRECTORY
 from eventlog.storage.options import WriterOptions
 from eventlog.tracker.core import Tracker
 from eventlog.tracker.naming import default_run_id
@@ -97,6 +99,32 @@ def start_own(tracker: Tracker, name: str, run_id: str | None = None) -> None:
         tracker.start_run(name)
     else:
         tracker.start_run(name, run_id=run_id or f"{name}-{default_run_id()}")
+
+
+def going_on(label: str) -> str:
+    """Return why an evaluation cannot go on."""
+    return f"run {label} is going on now; wait for it, or stop it first"
+
+
+@contextlib.contextmanager
+def only_one(run: Path, label: str) -> Iterator[None]:
+    """Keep other processes of this machine from going on with *run* while the block runs.
+
+    Raises:
+        BadEvaluationError: one does already.
+    """
+    with contextlib.ExitStack() as stack:
+        # Without locks, as on Windows and some file systems, the writers that are alive have to do.
+        with contextlib.suppress(ImportError, OSError):
+            import fcntl
+
+            (run / STATE_DIRECTORY).mkdir(exist_ok=True)
+            file = stack.enter_context((run / STATE_DIRECTORY / "evaluation.lock").open("a"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BadEvaluationError(going_on(label)) from None
+        yield
 
 
 def kept_by(tracker: Tracker, benchmark: str, step: int | None) -> Kept:

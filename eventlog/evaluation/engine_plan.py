@@ -17,10 +17,14 @@ from eventlog.evaluation.model_names import (
     params_of_sampling,
     shown_name,
 )
+from eventlog.ids import safe_name
 
 _MAY_DIFFER = frozenset({"num_samples", "option data"})
 """More samples of the same data may follow in a second sitting, and the data may have moved: each item that
 was asked is checked."""
+
+_LONGEST_NAME = 120
+"""Characters: a run's directory is called so, with the time behind it."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -49,6 +53,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         }
         more = {"num_samples": self.num_samples, "group": self.group, "options": _shown(self.options)}
         return found | {k: v for k, v in more.items() if v} | dict(params_of_sampling(self.sampling))
+
+    def run_name(self, benchmarks: Sequence[str], model: str) -> str:
+        """Return a name that tells runs apart: benchmarks, model and what else matters most."""
+        sampling = self.sampling
+        given = {
+            "num_samples": self.num_samples,
+            "temperature": sampling.temperature,
+            "seed": sampling.seed,
+        }
+        parts = [self.group or "-".join(benchmarks), model]
+        parts += [f"{key}={value:g}" for key, value in given.items() if value is not None]
+        return safe_name("-".join(parts)[:_LONGEST_NAME])
 
 
 def plan_of(params: Mapping[str, object], run: str) -> Plan:

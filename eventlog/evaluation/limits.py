@@ -76,7 +76,7 @@ class Pace:
         self._request_s = 60 / limit.requests_per_minute if limit.requests_per_minute else 0.0
         self._token_s = 60 / limit.tokens_per_minute if limit.tokens_per_minute else 0.0
         self._next_request = self._next_token = self._held_until = 0.0
-        self._calls = self._tokens = 0
+        self._calls, self._tokens = 0, 0.0
 
     def reserve(self, now: float, guess: float = 0.0) -> tuple[float, float]:
         """Return seconds to wait before a call that may be made next, and the tokens reserved for it.
@@ -90,7 +90,7 @@ class Pace:
         self._next_token = max(start, self._next_token) + tokens * self._token_s
         return start - now, tokens
 
-    def settle(self, reserved: float, used: int) -> None:
+    def settle(self, reserved: float, used: float) -> None:
         """Take note of the tokens that a call really took."""
         self._calls += 1
         self._tokens += used

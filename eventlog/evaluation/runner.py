@@ -184,7 +184,7 @@ class Caller:
                 return None
             answers = [error] * len(prompts)
         latency_ms = (self.timing.monotonic_s() - start) * 1000 / len(prompts)
-        self._pace.settle(reserved, sum(map(_tokens, answers)))
+        self._pace.settle(reserved, _tokens(answers, reserved))
         for answer in answers:
             if isinstance(answer, Exception) and kind_of(answer) == "fatal":
                 raise answer
@@ -314,10 +314,13 @@ def _may_pass(answer: Answer | Exception) -> bool:
     return isinstance(answer, Exception) and kind_of(answer) == "transient"
 
 
-def _tokens(answer: Answer | Exception) -> int:
-    if isinstance(answer, Exception):
-        return 0
-    return (answer.prompt_tokens or 0) + (answer.completion_tokens or 0)
+def _tokens(answers: Sequence[Answer | Exception], reserved: float) -> float:
+    """Return the tokens of a call; those that were reserved for it if the model does not count them."""
+    good = [answer for answer in answers if isinstance(answer, Answer)]
+    counts = [count for one in good for count in (one.prompt_tokens, one.completion_tokens)]
+    if counts and all(count is None for count in counts):
+        return reserved
+    return sum(count or 0 for count in counts)
 
 
 def _guess_tokens(prompts: Sequence[Prompt]) -> float:

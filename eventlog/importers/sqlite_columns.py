@@ -136,7 +136,7 @@ def parsed(value: object) -> object:
     if isinstance(value, str) and value[:1] in "{[":
         try:
             return json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return text(value)
     return text(value) if isinstance(value, str) else value
 

@@ -86,9 +86,16 @@ class OptunaCallback:
         def decorate(objective: Callable[[Trial], R]) -> Callable[[Trial], R]:
             @functools.wraps(objective)
             def tracked(trial: Trial) -> R:
-                self._here.tracker = self._start(trial.study, trial.number)
+                tracker = self._here.tracker = self._start(trial.study, trial.number)
                 self._tracked.add((trial.study.study_name, trial.number))
-                return objective(trial)
+                try:
+                    return objective(trial)
+                except BaseException as error:
+                    # Unless the study catches it there is no callback after this; a pruned trial has one.
+                    if type(error).__name__ != "TrialPruned":
+                        self._here.tracker = None
+                        self._failed(tracker, trial, error)
+                    raise
 
             return tracked
 
@@ -96,15 +103,27 @@ class OptunaCallback:
 
     def __call__(self, study: Study, trial: FrozenTrial) -> None:
         """Log what is known of a trial that is over, and end its run."""
-        tracker = getattr(self._here, "tracker", None)
-        self._here.tracker = None
-        if tracker is None or (study.study_name, trial.number) not in self._tracked:
+        tracker, self._here.tracker = getattr(self._here, "tracker", None), None
+        name = (study.study_name, trial.number)
+        is_tracked = name in self._tracked
+        self._tracked.discard(name)
+        if is_tracked and tracker is None:
+            return  # it raised, and is logged
+        if tracker is None or not is_tracked:
             tracker = self._start(study, trial.number)
-        self._tracked.discard((study.study_name, trial.number))
         try:
-            self._log(tracker, study, trial)
+            self._log(tracker, study, trial, trial.state.name)
         finally:
             tracker.end_run(_STATUS.get(trial.state.name, "killed"))
+
+    def _failed(self, tracker: Tracker, trial: Trial, error: BaseException) -> None:
+        try:
+            known = trial.study.get_trials(deepcopy=False)
+            found = next((one for one in known if one.number == trial.number), None)
+            if found is not None:
+                self._log(tracker, trial.study, found, "FAIL")
+        finally:
+            tracker.end_with(error)
 
     def _start(self, study: Study, number: int) -> Tracker:
         options = {"experiment_name": study.study_name} | self._options
@@ -112,7 +131,7 @@ class OptunaCallback:
         tracker.start_run(f"{safe_name(study.study_name)}-trial-{number}")
         return tracker
 
-    def _log(self, tracker: Tracker, study: Study, trial: FrozenTrial) -> None:
+    def _log(self, tracker: Tracker, study: Study, trial: FrozenTrial, state: str) -> None:
         tracker.log_params(dict(trial.params))
         for step, value in sorted(trial.intermediate_values.items()):
             tracker.log_metrics({f"{self._name(0, 1)}/intermediate": value}, step=step)
@@ -120,7 +139,7 @@ class OptunaCallback:
         tracker.log_metrics({self._name(i, len(values)): value for i, value in enumerate(values)})
         directions = [direction.name.lower() for direction in study.directions]
         tracker.set_tags(
-            {"optuna_state": trial.state.name.lower(), "optuna_study": study.study_name}
+            {"optuna_state": state.lower(), "optuna_study": study.study_name}
             | ({"optuna_direction": ",".join(directions)})
         )
         if trial.user_attrs:

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from eventlog.analysis.facts import RunFacts
 from eventlog.lineage.audit_lines import AuditRules, Line, failed, passed, warned
-from eventlog.lineage.missing import Gap, missing_in_record, untracked_code
+from eventlog.lineage.missing import Gap, missing_in_record
 from eventlog.lineage.record import record_of, seed_of
 
 _PARAMS = {

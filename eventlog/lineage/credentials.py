@@ -47,14 +47,13 @@ def without_credentials(text: str) -> str:
 
 
 def _bare(scheme: str, rest: str) -> str:
+    start = re.split("[/?]", rest, maxsplit=1)[0]
+    if "@" not in start and re.search(r":.*[^0-9].*", start.rpartition("]")[2]) and "@" in rest:
+        # A slash in a password: what looks like host and port is user and half of a password.
+        rest = ":@" + rest.rpartition("@")[2]
     rest, question, query = rest.partition("?")
     authority, slash, path = rest.partition("/")
     user, at, host = authority.rpartition("@")
-    if not at and re.search(r":.*[^0-9].*", authority.rpartition("]")[2]) and "@" in path:
-        # A slash in a password: what looks like host and port is user and half of a password.
-        host, at = rest.rpartition("@")[2], "@"
-        authority, slash, path = host.partition("/")
-        user, host = "", authority
     is_login = bool(at) and ":" not in user and scheme.endswith("ssh")
     kept = f"{user}@{host}" if is_login and user else host
     address = kept + slash + _CONDA_TOKEN.sub("/t/…/", f"/{path}")[1:]

@@ -1,6 +1,6 @@
 """What is known of the origin of a run, in one shape that serves pasted snippets too.
 
-It is the "minimal lineage template" with ``git_commit``, ``script``, ``data`` and ``env``, and a few fields more.
+It is the "minimal lineage template" (``git_commit``, ``script``, ``data``, ``env``) and a few fields more.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ def record_of(
     record["data"] = sets[0] if len(sets) == 1 else sets
     return record
 
+
 def words_of_command(command: Mapping[str, object]) -> tuple[list[str], str]:
     """Return the words that start it again; none, and why, if they are not known or would not do."""
     original, argv = _list(command.get("orig_argv")), _list(command.get("argv"))
@@ -69,7 +70,6 @@ def words_of_command(command: Mapping[str, object]) -> tuple[list[str], str]:
     if PYTHON.fullmatch(Path(words[0]).name) and (not rest or rest[0] == "-"):
         return [], "it was an interactive session, or came from standard input"
     return words, ""
-
 
 
 def _script(command: Mapping[str, object]) -> str:

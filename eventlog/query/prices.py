@@ -19,7 +19,7 @@ import msgspec
 from eventlog.configuration import read_table
 from eventlog.devices import HOST
 
-Price = Annotated[float, msgspec.Meta(ge=0)]
+Price = Annotated[float, msgspec.Meta(ge=0, lt=float("inf"))]
 
 
 class Prices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

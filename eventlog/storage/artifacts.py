@@ -17,6 +17,7 @@ import msgspec
 
 from eventlog.errors import BadValueError
 from eventlog.events import AnyEvent, FileEntry, PayloadRef, UnknownEvent
+from eventlog.storage.files import make_directories, read_file
 from eventlog.storage.layout import ARTIFACTS_DIRECTORY
 from eventlog.storage.system import SYSTEM, System, replace_file, write_all
 
@@ -47,7 +48,7 @@ def store(run: Path, source: Path, name: str, version: int, system: System = SYS
     """
     artifacts = run / ARTIFACTS_DIRECTORY
     final = artifacts / _versioned(name, version)
-    final.parent.mkdir(parents=True, exist_ok=True)
+    above = make_directories(final.parent, system)
     young = final.parent / f".young-{os.getpid()}-{os.urandom(4).hex()}"
     try:
         if source.is_dir():
@@ -56,13 +57,14 @@ def store(run: Path, source: Path, name: str, version: int, system: System = SYS
         else:
             size, sha256 = _copy_file(source, young, system)
             stored = Stored("", size, sha256, [], [])
-        final = _place(young, final)
+        final = _place(young, final, system)
     except BaseException:
         import shutil  # here and below, not above: it brings in five compressors, 2 ms of each start
 
         shutil.rmtree(young) if young.is_dir() else young.unlink(missing_ok=True)
         raise
-    system.sync_directory(final.parent)
+    for directory in (final.parent, *above):
+        system.sync_directory(directory)
     return stored._replace(path=final.relative_to(run).as_posix())
 
 
@@ -90,14 +92,18 @@ def spill(run: Path, kind: str, payload: bytes, system: System = SYSTEM) -> Payl
     """Write the fields of an event that is too large for a line; the same payload is written once."""
     digest = hashlib.sha256(payload).hexdigest()
     directory = run / ARTIFACTS_DIRECTORY / PAYLOADS
-    directory.mkdir(parents=True, exist_ok=True)
+    above = make_directories(directory, system)
     path = directory / f"{kind}-{digest[:20]}.json"
-    if not path.exists():
+    if _is_there(path, len(payload), system):
+        above.append(directory)  # who made it may have been killed before the name was on the disk
+    else:
         replace_file(path, payload, system)
+    for changed in above:
+        system.sync_directory(changed)
     return PayloadRef(path=path.relative_to(run).as_posix(), size_bytes=len(payload), sha256=digest)
 
 
-def load_payload(run: Path, reference: PayloadRef) -> bytes:
+def load_payload(run: Path, reference: PayloadRef, system: System = SYSTEM) -> bytes:
     """Return a payload that `spill` wrote.
 
     Raises:
@@ -111,13 +117,13 @@ def load_payload(run: Path, reference: PayloadRef) -> bytes:
         is_inside = False
     if not is_inside:
         raise BadValueError(reference.path, "payload", "it lies outside of the run")
-    data = path.read_bytes()
+    data = read_file(path, system, at_most=max(0, reference.size_bytes) + 1)
     if hashlib.sha256(data).hexdigest() != reference.sha256:
         raise BadValueError(reference.path, "payload", "its content has changed")
     return data
 
 
-def resolve(run: Path, event: AnyEvent) -> AnyEvent:
+def resolve(run: Path, event: AnyEvent, system: System = SYSTEM) -> AnyEvent:
     """Return *event* with the fields that lie in a payload file, or as it is if it has none.
 
     Raises:
@@ -125,8 +131,16 @@ def resolve(run: Path, event: AnyEvent) -> AnyEvent:
     """
     if isinstance(event, UnknownEvent) or event.payload is None:
         return event
-    whole = msgspec.json.decode(load_payload(run, event.payload), type=type(event))
+    whole = msgspec.json.decode(load_payload(run, event.payload, system), type=type(event))
     return msgspec.structs.replace(whole, seq=event.seq, ts=event.ts)
+
+
+def _is_there(path: Path, size_bytes: int, system: System) -> bool:
+    """Tell whether *path* is whole already; one of another size is what a power cut left."""
+    try:
+        return system.stat(path).size_bytes == size_bytes
+    except FileNotFoundError:
+        return False
 
 
 def _versioned(name: str, version: int) -> str:
@@ -136,23 +150,25 @@ def _versioned(name: str, version: int) -> str:
     return str(path.with_name(f"{path.stem}.v{version}{path.suffix}"))
 
 
-def _place(young: Path, final: Path) -> Path:
+def _place(young: Path, final: Path, system: System) -> Path:
     """Give *young* the name *final*, or a similar one that nobody has; never replace anything."""
     for attempt in range(1000):
         target = final if attempt == 0 else final.with_name(f"{final.stem}-{attempt}{final.suffix}")
         try:
             if young.is_dir():
-                target.mkdir()  # mkdir claims the name; a rename then replaces the empty directory
-                young.rename(target)
+                # It claims the name; a rename then replaces the empty directory.
+                if not system.make_directory(target):
+                    continue
+                system.rename(young, target)
             else:
-                os.link(young, target)
-                young.unlink()
+                system.link(young, target)
+                system.unlink(young)
         except FileExistsError:
             continue
         except OSError:
             if target.exists() or young.is_dir():
                 raise
-            young.rename(target)  # a file system without hard links
+            system.rename(young, target)  # a file system without hard links
         return target
     raise FileExistsError(f"{final}: a thousand artifacts have this name")
 
@@ -192,16 +208,19 @@ def _hash_file(source: Path) -> tuple[int, str]:
 
 
 def _copy_tree(source: Path, target: Path, system: System) -> tuple[list[FileEntry], list[str]]:
-    target.mkdir()
+    system.make_directory(target)
     files, skipped = [], []
+    directories = {target}
     for relative, path in _walk(source):
         if path is None:
             skipped.append(relative)
             continue
         copy = target / relative
-        copy.parent.mkdir(parents=True, exist_ok=True)
+        directories.update(make_directories(copy.parent, system), [copy.parent])
         size, sha256 = _copy_file(path, copy, system)
         files.append(FileEntry(path=relative, size_bytes=size, sha256=sha256))
+    for directory in directories:
+        system.sync_directory(directory)
     return files, skipped
 
 

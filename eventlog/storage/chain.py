@@ -11,24 +11,23 @@ Not thread-safe: the buffer holds one lock around every call. The stream's lock 
 
 from __future__ import annotations
 
-import contextlib
-import re
-import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from eventlog.codec import SUFFIX_BYTES, close_line
+from eventlog.codec import body_of, close_line
 from eventlog.errors import warn_once
 from eventlog.events import Previous, RingInfo
-from eventlog.storage.layout import SegmentName, log_directory, reserve_path, why_no_ring_file
+from eventlog.storage.files import make_directories
+from eventlog.storage.layout import SegmentName, log_directory, why_no_ring_file
 from eventlog.storage.options import Identity, WriterOptions
+from eventlog.storage.reserve import Reserve
+from eventlog.storage.rewrite import LOCKED_BYTES, Rewrite, ring_size_for
 from eventlog.storage.ring import Ring
 from eventlog.storage.stream import Place, Stream
 from eventlog.storage.system import System
 from eventlog.storage.writer import NO_SPACE, SegmentWriter, header_fields, seal_line
 
 CHUNK_BYTES = 1 << 20
-# The type's own place in a line: a user's value may hold the same text further on.
-_FRAME = re.compile(rb'\{"seq":\d+,"ts":-?\d+,"type":"segment_(?:opened|sealed)"')
 
 
 class SyncFailedError(OSError):
@@ -44,7 +43,14 @@ class Chain:
     """
 
     def __init__(
-        self, run: Path, identity: Identity, options: WriterOptions, stream: Stream, system: System
+        self,
+        run: Path,
+        identity: Identity,
+        options: WriterOptions,
+        stream: Stream,
+        system: System,
+        *,
+        above: Sequence[Path] = (),
     ) -> None:
         self.identity = identity
         self.log_dir = log_directory(run)
@@ -52,6 +58,8 @@ class Chain:
         self._options, self._stream, self._system = options, stream, system
         self._name = SegmentName(identity.writer, 1)
         self._segment: SegmentWriter | None = None
+        self._above = above  # directories whose names lead here and may not be on the disk yet
+        self._process = system.this_process()
         self._first = Place(0, 0, 0)  # where the current segment begins
         self._prev: Previous | None = None
         self._written = 0
@@ -60,11 +68,11 @@ class Chain:
         self._backoff_s = 0.0
         self._why_memory: str | None = None
         self._kept: Ring | None = None  # the file ring of a segment that was given up
-        self._has_reserve = False
+        self._reserve = Reserve(self.log_dir, identity.writer, options.reserve_bytes, system)
         self._is_closing = False
         self.synced = Place(0, 0, 0)
-        self._open(position=0, seq=0)
-        self._make_reserve()
+        self._begin()
+        self._reserve.make()
 
     @property
     def waiting_bytes(self) -> int:
@@ -79,20 +87,15 @@ class Chain:
 
     # --- opening ------------------------------------------------------------------------
 
-    def _open(
-        self, position: int, seq: int, *, size_bytes: int | None = None, origin: str = "writer"
-    ) -> None:
-        """Begin the stream anew at *position* with a header in a new ring; the file comes with `flush`."""
-        ring = self._make_ring(size_bytes or self._options.ring_bytes)
-        header, crc = self._header(ring, position, seq, origin)
-        with self._stream.lock:
-            self._stream.begin(ring, position, header, crc, seq)
-        self._written = position
-        self._first = self.synced = Place(position, 0, seq)
+    def _begin(self) -> None:
+        """Begin the stream with a header in a ring; the file comes with `flush`."""
+        ring = self._make_ring(self._name, self._options.ring_bytes)
+        header, crc = self._header(ring, self._name, None, 0, 0, "writer")
+        self._stream.begin(ring, 0, header, crc, 0)
 
-    def _make_ring(self, size_bytes: int) -> Ring:
-        path = self._name.ring_path(self.log_dir)
-        self._why_memory = self._why_memory or why_no_ring_file(self.log_dir)
+    def _make_ring(self, name: SegmentName, size_bytes: int) -> Ring:
+        path = name.ring_path(self.log_dir)
+        self._why_memory = self._why_memory or why_no_ring_file(self.log_dir, self._system)
         if self._why_memory is None and self._options.ring != "memory":
             try:
                 return Ring.in_file(path, size_bytes, self._system)
@@ -102,40 +105,26 @@ class Chain:
             self._why_memory = "asked for"
         return Ring.in_memory(size_bytes)
 
-    def _header(self, ring: Ring, position: int, seq: int, origin: str) -> tuple[bytes, int]:
+    def _header(
+        self, ring: Ring, name: SegmentName, prev: Previous | None, position: int, seq: int, origin: str
+    ) -> tuple[bytes, int]:
         identity = self.identity
         fields = header_fields(
-            self._name,
+            name,
             run_id=identity.run_id,
             project=identity.project,
             rank=identity.rank,
             stream_offset=position,
-            prev=self._prev,
+            prev=prev,
             origin=origin,
             durability=self._options.durability,
             ring=RingInfo(
                 kind="file" if ring.path else "memory", size_bytes=ring.size_bytes, reason=self._why_memory
             ),
+            process=self._process,
             forked_from=identity.forked_from,
         )
-        return close_line(b'{"seq":%d,"ts":%d,%b' % (seq, time.time_ns() // 1000, fields[1:-1]), 0)
-
-    def _make_reserve(self) -> None:
-        """Set room aside, so that the end of a log fits on a disk that others have filled."""
-        path = reserve_path(self.log_dir, self.identity.writer)
-        with contextlib.suppress(OSError):
-            fd = self._system.create(path)
-            self._has_reserve = True
-            try:
-                self._system.preallocate(fd, self._options.reserve_bytes)
-            finally:
-                self._system.close(fd)
-
-    def _release_reserve(self) -> None:
-        if self._has_reserve:
-            self._has_reserve = False
-            with contextlib.suppress(OSError):
-                self._system.unlink(reserve_path(self.log_dir, self.identity.writer))
+        return close_line(body_of(fields, seq, self._system.now_ns() // 1000), 0)
 
     # --- the ordinary way ---------------------------------------------------------------
 
@@ -145,7 +134,7 @@ class Chain:
         Args:
             force: try also while backing off after a failure.
         """
-        if not force and time.monotonic() < self._retry_at:
+        if not force and self._system.monotonic_s() < self._retry_at:
             return False
         try:
             place = self._write_waiting()
@@ -165,22 +154,44 @@ class Chain:
         place = self._stream.place()
         while place is not None and self._written < place.position:
             self._write_until(place.position)
-            if (
-                self._segment is not None
-                and self._turn is None
-                and self._segment.size_bytes >= self._options.segment_bytes
-                and self._seal("rotated")
-            ):
-                place = self._stream.place()
+            if self._is_due():
+                newest = self._stream.place()
+                if self._may_seal(newest):
+                    self._seal("rotated")
+                    newest = self._stream.place()
+                place = newest
         self._stream.written(self._written)
         return place
+
+    def _is_due(self) -> bool:
+        size = self._segment.size_bytes if self._segment is not None else 0
+        return self._turn is None and size >= self._options.segment_bytes
+
+    def _may_seal(self, newest: Place | None) -> bool:
+        """Tell whether little enough waits to be hashed while callers wait; else it is written before."""
+        if newest is None or self._segment is None:
+            return False
+        is_late = self._segment.size_bytes >= 2 * self._options.segment_bytes
+        return newest.position - self._written <= LOCKED_BYTES or is_late
+
+    def _open_segment(self) -> SegmentWriter:
+        try:
+            segment = SegmentWriter(self.log_dir, self._name, self._system, above=self._above)
+        except FileNotFoundError:
+            if self._name.segment > 1:
+                raise  # somebody has removed the run
+            # There was no room for the directory when the log was opened.
+            self._above = [*self._above, *make_directories(self.log_dir, self._system)]
+            segment = SegmentWriter(self.log_dir, self._name, self._system, above=self._above)
+        self._above = ()
+        return segment
 
     def _write_until(self, position: int) -> None:
         ring = self._stream.ring
         assert ring is not None
         while self._written < position:
             if self._segment is None:
-                self._segment = SegmentWriter(self.log_dir, self._name, self._system)
+                self._segment = self._open_segment()
             end = min(position, self._turn[0].position if self._turn else position)
             size = min(end - self._written, CHUNK_BYTES)
             self._written += self._segment.write(ring.get(self._written, size))
@@ -199,7 +210,7 @@ class Chain:
     def _remove_kept(self) -> None:
         kept, self._kept = self._kept, None
         if kept is not None:
-            kept.remove(self._system)
+            kept.remove()
 
     def _sync_segment(self, segment: SegmentWriter) -> None:
         try:
@@ -224,7 +235,7 @@ class Chain:
                 rest,
                 seq=place.seq,
                 first_seq=self._first.seq,
-                ts=time.time_ns() // 1000,
+                ts=self._system.now_ns() // 1000,
                 seed=place.crc,
                 reason=reason,
             )
@@ -241,12 +252,8 @@ class Chain:
     def _put_next_header(self, sealed: Place, prev: Previous) -> None:
         ring = self._stream.ring
         assert ring is not None
-        name, mine, before = self._name, self._name, self._prev
-        try:
-            self._name, self._prev = name._replace(segment=name.segment + 1), prev
-            header, crc = self._header(ring, sealed.position, sealed.seq, "writer")
-        finally:
-            self._name, self._prev = mine, before
+        name = self._name._replace(segment=self._name.segment + 1)
+        header, crc = self._header(ring, name, prev, sealed.position, sealed.seq, "writer")
         if self._stream.put_frame(header, crc) is None:
             # There is room for a seal and none for a header: metrics keep an eighth of the ring free,
             # so only a disk that fails for long gets here. `_rewrite` starts afresh.
@@ -285,9 +292,9 @@ class Chain:
             self._fail(error)
             return False
         if self._stream.ring is not None:
-            self._stream.ring.remove(self._system)
+            self._stream.ring.remove()
         self._remove_kept()
-        self._release_reserve()
+        self._reserve.release()
         return True
 
     def abandon(self) -> None:
@@ -304,7 +311,7 @@ class Chain:
         """Back off after an error that cost nothing yet; give up the reserve for want of space."""
         self.failures += 1
         if error.errno in NO_SPACE:
-            self._release_reserve()
+            self._reserve.release()
         elif self._segment is not None:
             self._rewrite(error)
             return
@@ -312,7 +319,7 @@ class Chain:
 
     def _back_off(self, error: OSError) -> None:
         self._backoff_s = min(5.0, self._backoff_s * 2 or 0.1)
-        self._retry_at = time.monotonic() + self._backoff_s
+        self._retry_at = self._system.monotonic_s() + self._backoff_s
         self._stream.notify_waiting()
         warn_once(
             f"disk {self.log_dir}",
@@ -324,7 +331,7 @@ class Chain:
     def _recovered(self) -> None:
         if self._retry_at:
             self._retry_at = self._backoff_s = 0.0
-            self._make_reserve()
+            self._reserve.make()
 
     def _rewrite(self, error: OSError) -> None:
         """Give up the segment; put everything that is not synced into a new one over a new ring."""
@@ -332,49 +339,46 @@ class Chain:
         if self._segment is not None:
             self._segment.abandon()
             self._segment = None
-        with self._stream.lock:
-            place = self._stream.place()
-            old = self._stream.ring
-            if place is None or old is None:
-                return
-            lines = old.get(self.synced.position, place.position - self.synced.position)
-            self._begin_again(lines, place)
+        old = self._stream.ring
+        if old is None or self._stream.place() is None:
+            return
+        try:
+            new = self._begin_again(old)
+        except OSError:
+            self._back_off(error)  # not even memory: the old ring stays, and the next try comes here again
+            return
         # Only now: until the new ring held everything, the old one was the only copy. It stays the only
         # one that survives SIGKILL if the new one could not be a file.
-        new = self._stream.ring
-        if old.path is not None and new is not None and new.path is None and self._kept is None:
+        if old.path is not None and new.path is None and self._kept is None:
             self._kept = old
         else:
-            old.remove(self._system)
+            old.remove()
         self._back_off(error)
 
-    def _begin_again(self, lines: bytes, place: Place) -> None:
-        synced, first = self.synced, self._first
+    def _begin_again(self, old: Ring) -> Ring:
+        """Let the stream go on in a new ring that holds what is not synced; return that ring."""
+        synced, first, prev = self.synced, self._first, self._prev
         if synced.position > first.position:
-            self._prev = Previous(
+            prev = Previous(
                 segment=self._name.segment,
                 seq=synced.seq,
                 crc=f"{synced.crc:08x}",
                 size_bytes=synced.position - first.position,
             )
-        self._name = self._name._replace(segment=self._name.segment + (2 if self._turn else 1))
-        self._turn = None
-        size = self._options.ring_bytes
-        needed = len(lines) + 4096
-        while size < needed:
+        name = self._name._replace(segment=self._name.segment + (2 if self._turn else 1))
+        size = ring_size_for(self.waiting_bytes, self._options.ring_bytes)
+        while True:
+            ring = self._make_ring(name, size)
+            begin = ((synced.position + self.waiting_bytes) // size + 1) * size
+            header, crc = self._header(ring, name, prev, begin, synced.seq, "rewrite")
+            again = Rewrite(ring, begin, header, crc=crc, seq=synced.seq)
+            if again.move(self._stream, old, synced.position):
+                break
+            # Callers have appended more than it has room for.
+            ring.remove()
             size *= 2
-        # The new ring's first byte is the header: recovery finds it without knowing the position.
-        position = (place.position // size + 1) * size
-        self._open(position, synced.seq, size_bytes=size, origin="rewrite")
-        for line in lines.split(b"\n")[:-1]:
-            if not _FRAME.match(line):
-                at = self._stream.place()
-                assert at is not None
-                self._append_again(line, at)
-        self._stream.written(position)
-
-    def _append_again(self, line: bytes, at: Place) -> None:
-        again, crc = close_line(line[:-SUFFIX_BYTES], at.crc)
-        put = self._stream.put_frame(again, crc)
-        assert put is not None
-        self._stream.set_seq(at.seq + 1)
+        self._name, self._prev, self._turn = name, prev, None
+        self._written = begin
+        self._first = self.synced = Place(begin, 0, synced.seq)
+        self._stream.written(begin)
+        return ring

@@ -9,6 +9,8 @@ import msgspec
 
 from eventlog.codec import MAX_LINE_BYTES, decode
 from eventlog.events import SegmentOpened
+from eventlog.storage.files import first_line, opened, read_from
+from eventlog.storage.system import SYSTEM, System
 
 _TAIL_BYTES = 16 * 1024
 
@@ -20,34 +22,32 @@ class Ends(NamedTuple):
     is_sealed: bool
 
 
-def ends_of(path: Path) -> Ends:
+def ends_of(path: Path, system: System = SYSTEM) -> Ends:
     """Return what the first and the last line of the segment at *path* say."""
     header = None
     try:
-        with path.open("rb") as file:
-            line = file.readline(MAX_LINE_BYTES)
-        event = decode(line.rstrip(b"\n"))
+        with opened(path, system) as fd:
+            event = decode(first_line(fd, system, at_most=MAX_LINE_BYTES).rstrip(b"\n"))
         header = event if isinstance(event, SegmentOpened) else None
     except (OSError, msgspec.MsgspecError):
         pass  # no header: then nobody can say who writes here
-    return Ends(header, b'"type":"segment_sealed"' in last_line(path)[:80])
+    return Ends(header, b'"type":"segment_sealed"' in last_line(path, system)[:80])
 
 
-def last_line(path: Path) -> bytes:
+def last_line(path: Path, system: System = SYSTEM) -> bytes:
     """Return the last complete line without its newline; empty if there is none, or no file."""
-    lines = last_lines(path)
+    lines = last_lines(path, system)
     return lines[-1] if lines else b""
 
 
-def last_lines(path: Path) -> list[bytes]:
+def last_lines(path: Path, system: System = SYSTEM) -> list[bytes]:
     """Return some complete lines at the end, without their newlines; at least one if there is any."""
     tail = _TAIL_BYTES
     while True:
         try:
-            with path.open("rb") as file:
-                size = file.seek(0, 2)
-                file.seek(max(0, size - tail))
-                data = file.read(tail)
+            with opened(path, system) as fd:
+                size = system.stat(path).size_bytes
+                data = read_from(fd, system, offset=max(0, size - tail), at_most=tail)
         except FileNotFoundError:
             return []
         lines = data[: data.rfind(b"\n") + 1].split(b"\n")

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from eventlog.storage.system import SYSTEM, System
+
 LOG_DIRECTORY = "log"
 ARTIFACTS_DIRECTORY = "artifacts"
 STATE_DIRECTORY = ".evlog"
@@ -73,18 +75,18 @@ def parse_ring(name: str) -> SegmentName | None:
     return SegmentName(match[1], int(match[2])) if match and match[3] == "ring" else None
 
 
-def list_names(directory: Path) -> list[str]:
+def list_names(directory: Path, system: System = SYSTEM) -> list[str]:
     """Return the names in *directory*, sorted; none if it is not there."""
     try:
-        return sorted(os.listdir(directory))  # noqa: PTH208 - names are wanted, not paths
+        return sorted(system.list_directory(directory))
     except (FileNotFoundError, NotADirectoryError):
         return []
 
 
-def list_segments(log_directory: Path) -> dict[str, list[SegmentName]]:
+def list_segments(log_directory: Path, system: System = SYSTEM) -> dict[str, list[SegmentName]]:
     """Return the segments of each writer, in order; writers sorted."""
     found: dict[str, list[SegmentName]] = {}
-    for name in map(parse_segment, list_names(log_directory)):
+    for name in map(parse_segment, list_names(log_directory, system)):
         if name:
             found.setdefault(name.writer, []).append(name)
     for segments in found.values():
@@ -92,10 +94,10 @@ def list_segments(log_directory: Path) -> dict[str, list[SegmentName]]:
     return found
 
 
-def list_rings(log_directory: Path) -> dict[str, list[SegmentName]]:
+def list_rings(log_directory: Path, system: System = SYSTEM) -> dict[str, list[SegmentName]]:
     """Return, for each writer that has rings, the segments in which they begin, in order."""
     found: dict[str, list[SegmentName]] = {}
-    for name in map(parse_ring, list_names(log_directory)):
+    for name in map(parse_ring, list_names(log_directory, system)):
         if name:
             found.setdefault(name.writer, []).append(name)
     return found
@@ -125,45 +127,14 @@ def _directories(path: Path) -> list[Path]:
     return [path / name for name in sorted(names)]
 
 
-def file_system_of(path: Path) -> str:
-    """Return the type of the file system that holds *path* (``ext4``, ``nfs4``, …), or ``unknown``."""
-    if not sys.platform.startswith("linux"):
-        return "unknown"
-    try:
-        device = path.stat().st_dev
-        wanted = f"{os.major(device)}:{os.minor(device)}"
-        for line in Path("/proc/self/mountinfo").read_text(errors="replace").splitlines():
-            left, _, right = line.partition(" - ")
-            if left.split()[2] == wanted:
-                return right.split()[0]
-    except (OSError, IndexError):
-        pass
-    return _file_system_by_name(path)
-
-
-def _file_system_by_name(path: Path) -> str:
-    """Find the mount by its longest prefix: btrfs gives its files another device than its mount."""
-    best, kind = "", "unknown"
-    try:
-        real = str(path.resolve())
-        for line in Path("/proc/self/mountinfo").read_text(errors="replace").splitlines():
-            left, _, right = line.partition(" - ")
-            mount = left.split()[4].replace("\\040", " ")
-            if len(mount) >= len(best) and (real == mount or real.startswith(mount.rstrip("/") + "/")):
-                best, kind = mount, right.split()[0]
-    except (OSError, IndexError):
-        return "unknown"
-    return kind
-
-
-def why_no_ring_file(path: Path) -> str | None:
+def why_no_ring_file(path: Path, system: System = SYSTEM) -> str | None:
     """Return why a ring below *path* must be memory instead of a file, or None if it may be a file."""
     if not sys.platform.startswith("linux"):
         return f"shared mappings are not proven on {sys.platform}"
-    kind = file_system_of(path)
+    kind = system.file_system(path)
     return None if kind in _RING_FILE_SYSTEMS else f"{kind} is not known to keep shared mappings safely"
 
 
-def is_network_file_system(path: Path) -> bool:
+def is_network_file_system(path: Path, system: System = SYSTEM) -> bool:
     """Tell whether other hosts may write below *path*; what is not known to be local counts as network."""
-    return sys.platform.startswith("linux") and file_system_of(path) not in _LOCAL_FILE_SYSTEMS
+    return sys.platform.startswith("linux") and system.file_system(path) not in _LOCAL_FILE_SYSTEMS

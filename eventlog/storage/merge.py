@@ -22,6 +22,7 @@ from eventlog.storage.block import Block, Finding
 from eventlog.storage.cursor import Checkpoint, Cursor
 from eventlog.storage.layout import SegmentName, list_segments, log_directory
 from eventlog.storage.reader import Policy, WriterReader
+from eventlog.storage.system import SYSTEM, System
 
 
 class Slice(NamedTuple):
@@ -53,8 +54,10 @@ class RunReader:
         start: Checkpoint | None = None,
         policy: Policy = "salvage",
         waits_on_nul: bool = False,
+        system: System = SYSTEM,
     ) -> None:
         self.run, self.policy = run, policy
+        self._system = system
         self.writers: dict[str, WriterReader] = {}
         self._log_dir = log_directory(run)
         self._start: Mapping[str, Cursor] = start.cursors if start else {}
@@ -72,14 +75,14 @@ class RunReader:
             OSError: a segment cannot be read.
         """
         streams = [
-            _WriterStream(self.run, self.writer(writer), segments)
+            _WriterStream(self.run, self.writer(writer), segments, self._system)
             for writer, segments in self._segments(relist=relist).items()
         ]
         yield from _merge([stream for stream in streams if stream.advance()])
 
     def _segments(self, *, relist: bool) -> Mapping[str, list[SegmentName]]:
         if relist or self._listed is None:
-            self._listed = list_segments(self._log_dir)
+            self._listed = list_segments(self._log_dir, self._system)
         return self._listed
 
     def take(self, parts: Sequence[tuple[str, int]]) -> Iterator[Slice]:
@@ -87,18 +90,19 @@ class RunReader:
 
         For a reader that has yielded nothing yet; open another one to go on after the parts.
         """
-        segments = list_segments(self._log_dir)
+        segments = list_segments(self._log_dir, self._system)
         streams: dict[str, _WriterStream] = {}
         for writer, end_seq in parts:
             if writer not in streams:
-                streams[writer] = _WriterStream(self.run, self.writer(writer), segments.get(writer, []))
+                mine = segments.get(writer, [])
+                streams[writer] = _WriterStream(self.run, self.writer(writer), mine, self._system)
             stream = streams[writer]
             while stream.advance() and stream.events[stream.at].seq < end_seq:
                 yield stream.take_before(end_seq)
 
     def known_writers(self) -> list[str]:
         """Return the writers that have segments, sorted."""
-        return list(list_segments(self._log_dir))
+        return list(list_segments(self._log_dir, self._system))
 
     def writer(self, writer: str) -> WriterReader:
         """Return the reader of one writer, which goes on where it was."""
@@ -109,6 +113,7 @@ class RunReader:
                 start=self._start.get(writer),
                 policy=self.policy,
                 waits_on_nul=self._waits_on_nul,
+                system=self._system,
             )
         return self.writers[writer]
 
@@ -121,7 +126,8 @@ class RunReader:
 class _WriterStream:
     """The blocks of one writer, decoded one at a time, with a place in the current one."""
 
-    def __init__(self, run: Path, reader: WriterReader, segments: list[SegmentName]) -> None:
+    def __init__(self, run: Path, reader: WriterReader, segments: list[SegmentName], system: System) -> None:
+        self._system = system
         self.writer, self.rank = reader.writer, reader.rank
         self.events: list[AnyEvent] = []
         self.block: Block | None = None
@@ -145,7 +151,7 @@ class _WriterStream:
     def _resolved(self, event: AnyEvent, block: Block) -> AnyEvent:
         """Return *event* with its payload; one whose payload is lost stays, and is reported."""
         try:
-            return resolve(self._run, event)
+            return resolve(self._run, event, self._system)
         except (OSError, BadValueError, msgspec.MsgspecError) as error:
             self._reader.note_payload(block, event.seq, str(error))
             return event

@@ -22,6 +22,7 @@ from eventlog.storage.block import Block, Finding, Problem
 from eventlog.storage.cursor import Cursor
 from eventlog.storage.layout import SegmentName, list_segments
 from eventlog.storage.segment import SegmentReader
+from eventlog.storage.system import SYSTEM, System
 
 Policy = Literal["strict", "prefix", "salvage"]
 """``strict`` raises at anything that is not whole, ``prefix`` ends a writer at its first damage,
@@ -71,8 +72,10 @@ class WriterReader:
         start: Cursor | None = None,
         policy: Policy = "salvage",
         waits_on_nul: bool = False,
+        system: System = SYSTEM,
     ) -> None:
         self.log_dir, self.writer, self.policy = log_dir, writer, policy
+        self._system = system
         self.rank = writer_rank(writer) or 0
         self.header: SegmentOpened | None = None
         self.next_seq = 0 if start is None else start.seq
@@ -95,7 +98,7 @@ class WriterReader:
             OSError: a segment cannot be read.
         """
         if segments is None:
-            segments = list_segments(self.log_dir).get(self.writer, [])
+            segments = list_segments(self.log_dir, self._system).get(self.writer, [])
         self._check_start(segments)
         for position, name in enumerate(segments):
             if self._stopped or (self._start is not None and name.segment < self._start.segment):
@@ -125,7 +128,8 @@ class WriterReader:
         )
 
     def _open(self, name: SegmentName) -> SegmentReader:
-        reader = SegmentReader(name.path(self.log_dir), name, waits_on_nul=self._waits_on_nul)
+        path = name.path(self.log_dir)
+        reader = SegmentReader(path, name, waits_on_nul=self._waits_on_nul, system=self._system)
         reader.next_seq = self.next_seq
         if (
             self._start is not None
@@ -288,6 +292,8 @@ class WriterReader:
         if is_torn and is_alive:
             return None
         detail = "NUL bytes" if reader.bad_tail_has_nul else ""
+        if reader.is_nul_only:
+            detail = "nothing but NUL bytes: the file has its size and none of its data"
         return Finding(
             problem=Problem.TORN if is_torn else Problem.DAMAGED,
             writer=self.writer,

@@ -14,26 +14,29 @@ from __future__ import annotations
 
 import contextlib
 import mmap
-import os
-import sys
 from pathlib import Path
 
-from eventlog.storage.system import SYSTEM, System
+from eventlog.storage.system import SYSTEM, Memory, System
+
+YOUNG_SUFFIX = ".ring-new"
 
 
 class Ring:
     """A circular view of a stream."""
 
-    def __init__(self, size_bytes: int, mapping: mmap.mmap, path: Path | None, lock_fd: int | None) -> None:
+    def __init__(
+        self, size_bytes: int, mapping: Memory, path: Path | None, lock_fd: int | None, system: System
+    ) -> None:
         self.size_bytes = size_bytes
         self.mapping = mapping
         self.path = path
         self._lock_fd = lock_fd
+        self._system = system
 
     @classmethod
     def in_memory(cls, size_bytes: int) -> Ring:
         """Make a ring that dies with the process."""
-        return cls(size_bytes, mmap.mmap(-1, size_bytes), None, None)
+        return cls(size_bytes, mmap.mmap(-1, size_bytes), None, None, SYSTEM)
 
     @classmethod
     def in_file(cls, path: Path, size_bytes: int, system: System = SYSTEM) -> Ring:
@@ -43,25 +46,24 @@ class Ring:
             OSError: no space, or the file system cannot map or lock.
         """
         # Locked under another name first: a ring that somebody finds has an owner or a dead one.
-        young = path.with_suffix(".ring-new")
-        fd = os.open(young, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
-        lock_fd = None
+        young = path.with_suffix(YOUNG_SUFFIX)
+        mapping, lock_fd = None, None
         try:
-            system.preallocate(fd, size_bytes)
-            lock_fd = lock_file(young)
+            mapping = system.map(young, size_bytes)
+            lock_fd = system.lock(young)
             if lock_fd is None:
                 raise OSError(f"{young}: somebody else holds the lock of a file that was just made")
-            ring = cls(size_bytes, mmap.mmap(fd, size_bytes), path, lock_fd)
             system.rename(young, path)
-            return ring
+            return cls(size_bytes, mapping, path, lock_fd, system)
         except BaseException:
             if lock_fd is not None:
-                os.close(lock_fd)
+                with contextlib.suppress(OSError):
+                    system.close(lock_fd)
+            if mapping is not None:
+                mapping.close()
             with contextlib.suppress(OSError):
                 system.unlink(young)
             raise
-        finally:
-            os.close(fd)
 
     def put(self, position: int, data: bytes) -> None:
         """Put *data* at stream *position*."""
@@ -82,13 +84,13 @@ class Ring:
             return self.mapping[start:end]
         return self.mapping[start:] + self.mapping[: end - self.size_bytes]
 
-    def remove(self, system: System = SYSTEM) -> None:
+    def remove(self) -> None:
         """Give everything back and remove the file: all that it held lies in segments."""
         path, self.path = self.path, None
         if path is not None:
             # The name goes before the lock: nobody may find a ring without an owner and recover it.
             with contextlib.suppress(OSError):
-                system.unlink(path)
+                self._system.unlink(path)
         self.abandon()
 
     def abandon(self) -> None:
@@ -96,7 +98,7 @@ class Ring:
         fd, self._lock_fd = self._lock_fd, None
         if fd is not None:
             with contextlib.suppress(OSError):
-                os.close(fd)
+                self._system.close(fd)
         with contextlib.suppress(BufferError):
             self.mapping.close()
 
@@ -109,20 +111,4 @@ def lock_file(path: Path) -> int | None:
     Raises:
         OSError: there is no such file, or the file system knows no locks.
     """
-    fd = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOINHERIT", 0))
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        os.close(fd)
-        return None
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
+    return SYSTEM.lock(path)

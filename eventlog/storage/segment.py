@@ -20,15 +20,17 @@ import msgspec
 from eventlog.codec import MAX_LINE_BYTES, SUFFIX_BYTES, decode, seq_of, stored_crc, verifies
 from eventlog.events import FORMAT, SegmentOpened, SegmentSealed
 from eventlog.storage.block import Block, Finding, Problem
-from eventlog.storage.cursor import Cursor
+from eventlog.storage.cursor import NO_CRC, Cursor
+from eventlog.storage.files import first_line, opened
 from eventlog.storage.layout import SegmentName
+from eventlog.storage.system import SYSTEM, System
 
 CHUNK_BYTES = 1 << 20
 # Room for a large chunk costs more than reading the little by which a live segment has grown.
 FIRST_BYTES = 1 << 15
 # Room for lines of foreign writers; what is longer is skipped without being held in memory.
 LONGEST_LINE_BYTES = 4 * MAX_LINE_BYTES
-_READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_LARGEST_FILE = 1 << 62
 _SEAL_MARK = b'"type":"segment_sealed","events":'
 
 
@@ -42,11 +44,15 @@ class SegmentReader:
         verified_end: byte after the last line that verified.
         next_seq: seq of the event that should come next, None while that is unknown.
         pending_bytes: bytes after the last newline at the last look.
+        is_nul_only: all bytes so far were NUL: the file has its size and none of its data.
         findings: damage so far, in order.
     """
 
-    def __init__(self, path: Path, name: SegmentName, *, waits_on_nul: bool = False) -> None:
+    def __init__(
+        self, path: Path, name: SegmentName, *, waits_on_nul: bool = False, system: System = SYSTEM
+    ) -> None:
         self.path, self.name = path, name
+        self._system = system
         self._file_name = os.fspath(path)
         self.header: SegmentOpened | None = None
         self.seal: SegmentSealed | None = None
@@ -55,6 +61,7 @@ class SegmentReader:
         self.next_seq: int | None = None
         self.pending_bytes = 0
         self.pending_has_nul = False
+        self.is_nul_only = True
         self.findings: list[Finding] = []
         self.is_verified = True
         self._waits_on_nul = waits_on_nul
@@ -93,21 +100,27 @@ class SegmentReader:
 
     def start_at(self, cursor: Cursor) -> bool:
         """Go to *cursor* and tell whether its crc proves the place; if not, nothing has changed."""
-        with self.path.open("rb") as file:
-            first = file.readline(LONGEST_LINE_BYTES)
+        with opened(self.path, self._system) as fd:
             if cursor.offset == 0:
                 return True
-            file.seek(max(0, cursor.offset - SUFFIX_BYTES - 1))
-            before = file.read(min(cursor.offset, SUFFIX_BYTES + 1))
+            if not 0 < cursor.offset < _LARGEST_FILE:
+                return False  # a checkpoint is a file, and files may hold anything
+            first = first_line(fd, self._system, at_most=LONGEST_LINE_BYTES)
+            size = min(cursor.offset, SUFFIX_BYTES + 1)
+            before = self._system.read(fd, size, cursor.offset - size)
         if cursor.offset < len(first) or not before.endswith(b"\n"):
             return False
         stored = stored_crc(before[:-1])
-        if stored is not None and f"{stored:08x}" != cursor.crc:
+        if (NO_CRC if stored is None else f"{stored:08x}") != cursor.crc:
             return False
         self._read_header(first.rstrip(b"\n"))
+        if stored is None and self.is_verified:
+            self.header = None
+            self.findings.clear()
+            return False
         self.offset = self.verified_end = cursor.offset
-        self._seed, self.next_seq = int(cursor.crc, 16), cursor.seq
-        return stored is not None or not self.is_verified
+        self._seed, self.next_seq = stored or 0, cursor.seq
+        return True
 
     def read(self) -> Iterator[Block]:
         """Yield what is new since the last call, as far as lines are complete. Frames are kept inside.
@@ -116,12 +129,13 @@ class SegmentReader:
             OSError: the file cannot be read.
         """
         # Not a file object: a follower of a thousand runs is here thousands of times a second.
-        fd = os.open(self._file_name, _READ)
+        system = self._system
+        fd = system.open(self._file_name)
         try:
-            os.lseek(fd, self.offset, os.SEEK_SET)
-            rest, wanted, is_end = b"", FIRST_BYTES, False
-            while not is_end and (chunk := os.read(fd, wanted)):
-                is_end, wanted = len(chunk) < wanted, CHUNK_BYTES
+            at, rest, wanted, is_end = self.offset, b"", FIRST_BYTES, False
+            while not is_end and (chunk := system.read(fd, wanted, at)):
+                is_end, wanted, at = len(chunk) < wanted, CHUNK_BYTES, at + len(chunk)
+                self.is_nul_only = self.is_nul_only and not chunk.strip(b"\0")
                 data = rest + chunk if rest else chunk
                 end = data.rfind(b"\n") + 1
                 rest = data[end:] if end else data
@@ -143,7 +157,7 @@ class SegmentReader:
             self.pending_bytes = len(rest)
             self.pending_has_nul = b"\0" in rest
         finally:
-            os.close(fd)
+            system.close(fd)
 
     # --- oversized lines: hostile or broken, never ours ---------------------------------
 

@@ -183,11 +183,6 @@ class Stream:
         self._state = (head + len(line), crc, seq)
         return Place(head + len(line), crc, seq)
 
-    def set_seq(self, seq: int) -> None:
-        """Count an event that `put_frame` put again; the caller holds the lock."""
-        assert self._state is not None
-        self._state = (self._state[0], self._state[1], seq)
-
     def count_dropped(self, kind: str, reason: str) -> None:
         """Count an event that is lost; the next one that finds room says so in the log."""
         now = self._now_ns() // 1000
@@ -222,6 +217,14 @@ class Stream:
         assert place is not None
         self._mark = position + self._size // 4
         return place
+
+    def take_over(self, ring: Ring, begin: int, place: Place) -> None:
+        """Go on at *place* of *ring*, which holds everything from *begin* on; the caller holds the lock."""
+        self.ring, self._size = ring, ring.size_bytes
+        self._state = (place.position, place.crc, place.seq)
+        self._released = begin
+        self._mark = -1
+        self._room.notify_all()
 
     def place(self) -> Place | None:
         """Return the place after the newest line, or None in the middle of this thread's own append."""

@@ -9,13 +9,15 @@ import contextlib
 import errno
 import hashlib
 import os
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from eventlog.codec import body_of, close_line, encode_fields
 from eventlog.events import FORMAT, Previous, RingInfo, SegmentOpened, SegmentSealed
 from eventlog.storage.layout import SegmentName
-from eventlog.storage.system import SYSTEM, System, host_name
+from eventlog.storage.processes import Process
+from eventlog.storage.processes import process_start as process_start
+from eventlog.storage.system import SYSTEM, System
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 """Errors after which the same file may go on once there is room; no page was lost."""
@@ -31,8 +33,13 @@ class SegmentWriter:
         synced_bytes: how many of them are known to be on the disk.
     """
 
-    def __init__(self, log_dir: Path, name: SegmentName, system: System = SYSTEM) -> None:
+    def __init__(
+        self, log_dir: Path, name: SegmentName, system: System = SYSTEM, *, above: Sequence[Path] = ()
+    ) -> None:
         """Create the file, and make its name durable.
+
+        Args:
+            above: directories whose names lead to the log and may not be durable yet.
 
         Raises:
             OSError: it cannot be created, or is there already.
@@ -46,6 +53,9 @@ class SegmentWriter:
         self._fd = system.create(self.path)
         try:
             system.sync_directory(log_dir)
+            for directory in above:
+                with contextlib.suppress(PermissionError):  # somebody else's, and older than the run
+                    system.sync_directory(directory)
         except OSError:
             self.abandon()
             raise
@@ -114,6 +124,7 @@ def header_fields(
     origin: str,
     durability: str,
     ring: RingInfo | None,
+    process: Process | None,
     forked_from: str | None,
 ) -> bytes:
     """Return the fields of a segment's first line, with a new salt."""
@@ -131,9 +142,9 @@ def header_fields(
             origin=origin,  # type: ignore[arg-type]  # a Literal, checked by the decoder
             durability=durability,  # type: ignore[arg-type]
             ring=ring,
-            host=host_name() if origin != "recovery" else "",
-            pid=os.getpid() if origin != "recovery" else 0,
-            pid_started=process_start(os.getpid()) or "",
+            host=process.host if process else "",
+            pid=process.pid if process else 0,
+            pid_started=process.started if process else "",
             forked_from=forked_from,
             software=SOFTWARE,
         )
@@ -151,30 +162,3 @@ def seal_line(
         reason=reason,
     )
     return close_line(body_of(encode_fields(seal), seq, ts), seed)
-
-
-def process_start(pid: int) -> str | None:
-    """Return when process *pid* began, in the system's own unit, or None if there is no such process.
-
-    With it a pid that was given to another process is noticed. Empty where the system does not tell.
-    """
-    if not sys.platform.startswith("linux"):
-        return "" if pid == os.getpid() else _exists(pid)
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-        fields = stat[stat.rindex(")") + 2 :].split()
-        return None if fields[0] in {"Z", "X"} else fields[19]
-    except (OSError, ValueError, IndexError):
-        return None
-
-
-def _exists(pid: int) -> str | None:
-    if sys.platform == "win32":
-        return ""  # os.kill would end it there; a lock on the ring tells more
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except OSError:
-        pass
-    return ""

@@ -43,6 +43,7 @@ tracker.finish_experiment(status="completed")
 INTEGRATION = """
 # 1. Add at the top
 from eventlog.compat.experiment_tracker import ExperimentTracker, ExperimentConfig
+from eventlog.evaluation.benchmark_registry import BenchmarkRegistry
 
 # 2. Create config from args
 config = ExperimentConfig(
@@ -97,10 +98,9 @@ def run(code: str, backends: list[str]) -> dict[str, Any]:
         "loss": 0.5,
         "reward": 1.0,
         "step": 3,
-        "model": "m",
+        "model": lambda prompts: ["The answer is\n#### 18"] * len(prompts),
         "args": SimpleNamespace(learning_rate=5e-5),
         "evaluate_model": lambda *_: EvaluatedModel(),
-        "BenchmarkRegistry": SimpleNamespace(evaluate=lambda *_: EvaluatedModel()),
     }
     exec(code, names)
     return names
@@ -113,10 +113,9 @@ def read(exp_id: str) -> dict[str, Any]:
     return names
 
 
-@pytest.mark.parametrize("code", [QUICK_START, INTEGRATION], ids=["quick start", "integration"])
-def test_example_of_the_tracker_runs(code: str) -> None:
+def test_example_of_the_quick_start_runs() -> None:
     """The experiment is in the log, in JSON files, and in the database."""
-    exp_id = run(code, ["local"])["exp_id"]
+    exp_id = run(QUICK_START, ["local"])["exp_id"]
     found = read(exp_id)
     (path,) = iter_runs(Path("experiments"))
     seen = view(path.path)
@@ -126,8 +125,25 @@ def test_example_of_the_tracker_runs(code: str) -> None:
     assert (path.path / "metrics.json").exists()
     assert [row["experiment_id"] for row in found["experiments"]] == [exp_id]
     assert (found["exp"]["status"], found["exp"]["config"]["learning_rate"]) == ("completed", 5e-5)
-    assert len(found["metrics"]) == sum(stats.count for stats in seen.metrics.values())
+    assert len(found["metrics"]) == sum(stats.count for stats in seen.metrics.values()) == 1000
     assert found["results"][0]["metrics"] == {"accuracy": 0.731, "partial_accuracy": 0.809}
+
+
+def test_example_of_the_integration_evaluates_with_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `BenchmarkRegistry.evaluate` returns goes into the experiment as it is."""
+    data = Path("benchmarks/gsm8k")
+    data.mkdir(parents=True)
+    (data / "test.jsonl").write_text(
+        '{"question": "3 times 6?", "answer": "#### 18"}\n{"question": "1 plus 1?", "answer": "#### 2"}\n'
+    )
+    monkeypatch.setenv("EVLOG_BENCHMARKS", "benchmarks")
+
+    exp_id = run(INTEGRATION, ["local"])["exp_id"]
+    (result,) = read(exp_id)["results"]
+
+    assert result["benchmark"] == "gsm8k"
+    assert (result["metrics"]["accuracy"], result["metrics"]["format_accuracy"]) == (0.5, 1.0)
+    assert len(result["result"]["samples"]) == 2
 
 
 def test_example_with_wandb_needs_no_network(monkeypatch: pytest.MonkeyPatch) -> None:

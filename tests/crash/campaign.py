@@ -1,37 +1,47 @@
 """Kill writers at random moments and count what is lost: ``python -m tests.crash.campaign --rounds 500``.
 
-Each round forks a process that logs as fast as it can and notes, in memory shared with us, how many of
-its calls have returned. It is killed with SIGKILL; then its run is read, recovered and read again.
+Each round forks a process that logs as fast as it can, from one to three threads, and notes in memory
+shared with us which of its calls have returned. It is killed with SIGKILL; then its run is read, recovered
+and read again.
 
 - *acknowledged*: calls that returned before the kill;
 - *recovered from the ring*: events that no segment held;
 - *lost*: acknowledged events that are not read back;
-- *invented*: events that are read and were never logged, or come twice or out of order.
+- *invented*: events that are read and were never logged, or come twice or out of order;
+- *tails*: how the log ended before it was recovered.
+
+A round has a seed of its own, which is printed with what it found: ``--only 1:4711`` plays it again. It
+chooses the same life; the moment of the kill is as exact as the machine's clock.
 """
 
 from __future__ import annotations
 
 import argparse
-import mmap
+import gc
 import os
+import pickle
 import random
 import shutil
 import signal
-import struct
 import sys
 import tempfile
 import threading
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from eventlog.events import AnyEvent, Metrics, Note, RunStarted
-from eventlog.storage.buffer import LogBuffer
+from eventlog.storage.layout import log_directory
 from eventlog.storage.merge import RunReader
-from eventlog.storage.options import WriterOptions
+from eventlog.storage.reader import State
 from eventlog.storage.repair import recover_run
+from tests.crash.lives import RETURNED, Compared, Notes, Plan, compare, plan, start
 
-LONGEST_LIFE_S = 0.06
-NOTE_EVERY = 97
+LONGEST_LIVES_S = (0.001, 0.004, 0.008, 0.03)
+YOUNG = 0.15
+"""So many are killed while they begin."""
+MOST_PROBLEMS = 5
+"""So many are told of one round: the first ones tell, and it is kept."""
+MEMORY = Path("/dev/shm")
 
 
 class Round(NamedTuple):
@@ -41,6 +51,7 @@ class Round(NamedTuple):
     recovered: int
     lost: int
     invented: int
+    tail: str
     problems: list[str]
 
 
@@ -52,18 +63,26 @@ class Totals(NamedTuple):
     recovered: int = 0
     lost: int = 0
     invented: int = 0
+    tails: Counter[str] = Counter()
     problems: tuple[str, ...] = ()
 
     def plus(self, one: Round) -> Totals:
         """Return the totals with *one* more round."""
-        return Totals(
-            self.rounds + 1,
-            self.acknowledged + one.acknowledged,
-            self.recovered + one.recovered,
-            self.lost + one.lost,
-            self.invented + one.invented,
-            (*self.problems, *one.problems),
+        return self.merged(
+            Totals(
+                1,
+                one.acknowledged,
+                one.recovered,
+                one.lost,
+                one.invented,
+                Counter({one.tail: 1}),
+                tuple(one.problems),
+            )
         )
+
+    def merged(self, other: Totals) -> Totals:
+        """Return the totals of both."""
+        return Totals(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
 
     @property
     def is_good(self) -> bool:
@@ -71,89 +90,127 @@ class Totals(NamedTuple):
         return not (self.lost or self.invented or self.problems)
 
 
-def log_for_ever(run: Path, options: WriterOptions, acknowledged: mmap.mmap) -> None:
-    """Log metrics, and a note now and then, by both ways in; note after each call that it returned."""
-    buffer = LogBuffer(run, run_id="r", project="p", options=options)
-    buffer.append(RunStarted(name="x"))
-    fast, n = buffer.stream.append_metrics, 0
-    while True:
-        if n % NOTE_EVERY == 0:
-            is_kept = buffer.append(Note(text=str(n)))
-        elif options.durability == "synced":
-            is_kept = buffer.append_metrics_synced(n, b'{"loss":%d.5}' % n)
-        else:
-            is_kept = fast(n, b'{"loss":%d.5}' % n) or buffer.append_fields(
-                b'{"type":"metrics","step":%d,"data":{"loss":%d.5}}' % (n, n), "metrics", sync=False
-            )
-        # A call that says that its event was dropped makes no promise; it is tried again.
-        if is_kept:
-            n += 1
-            acknowledged[:8] = struct.pack("q", n)
+class _Look(NamedTuple):
+    """A run as it was read."""
+
+    compared: Compared
+    problems: list[str]
+    tail: str
 
 
-def number_of(event: AnyEvent) -> int | None:
-    """Return the number of the call that logged *event*, None if no call of ours did, -1 if it is a frame
-    of the run."""
-    if isinstance(event, Metrics):
-        is_ours = event.step is not None and event.data == {"loss": event.step + 0.5}
-        return event.step if is_ours else None
-    if isinstance(event, Note):
-        return int(event.text)
-    return -1 if event.seq == 0 or type(event).__name__ == "Dropped" else None
-
-
-def check(run: Path, when: str) -> tuple[int, int, list[str]]:
-    """Return how many logged events are read back, how many others, and what the reader found wrong."""
+def look(run: Path, how: Plan, notes: Notes, when: str) -> _Look:
+    """Read *run* and compare it with what its writer noted."""
     reader = RunReader(run)
-    numbers = [number_of(event) for part in reader.slices() for event in part.events]
-    logged = [number for number in numbers if number != -1]
-    invented = sum(found != wanted for wanted, found in enumerate(logged))
-    return len(logged), invented, [f"{when}: {finding}" for finding in reader.findings]
+    events = (event for part in reader.slices() for event in part.events)
+    compared = compare(run, events, how.threads, notes)
+    problems = [f"{when}: {finding}" for finding in reader.findings]
+    problems += [f"{when}: {what}" for what in compared.invented]
+    return _Look(compared, problems, _tail(reader))
 
 
-def play_round(chance: random.Random) -> Round:
+def _tail(reader: RunReader) -> str:
+    """Say how the log ends, by its last segment."""
+    reports = [report for one in reader.writers.values() for report in one.reports(is_alive=False)]
+    if not reports or not any(report.size_bytes for report in reports):
+        return "empty"
+    last = max(reports, key=lambda report: report.segment)
+    if last.state is State.TORN:
+        return "torn"
+    return "sealed" if last.is_sealed else "complete" if last.state is State.COMPLETE else str(last.state)
+
+
+def play_round(seed: str) -> Round:
     """Let one writer live for a moment, kill it, and look at what is left."""
-    directory = Path(tempfile.mkdtemp(prefix="evlog-kill-"))
-    run, acknowledged = directory / "p" / "r", mmap.mmap(-1, 8)
-    options = WriterOptions(
-        durability="synced" if chance.random() < 0.1 else "buffered",
-        segment_bytes=chance.choice([1 << 16, 1 << 20, 64 << 20]),
-        ring_bytes=chance.choice([1 << 16, 1 << 20, 8 << 20]),
-    )
-    life_s = chance.random() * LONGEST_LIFE_S
+    chance = random.Random(seed)
+    in_memory = MEMORY if MEMORY.is_dir() and chance.random() < 0.95 else None
+    directory = Path(tempfile.mkdtemp(prefix="evlog-kill-", dir=in_memory))
+    run, how = directory / "p" / "r", plan(chance)
+    notes, problems = Notes(how.threads), []
+    life_s, is_young = chance.random() * chance.choice(LONGEST_LIVES_S), chance.random() < YOUNG
+    pid, wait = start(run, how, notes), threading.Event()
+    try:
+        while not (is_young or notes.has_begun):
+            wait.wait(0.0002)
+        wait.wait(life_s / 2)
+        if chance.random() < 0.2:
+            problems += look(run, how, notes, "alive").problems
+        wait.wait(life_s / 2)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    killed = look(run, how, notes, "killed")
+    recoveries = recover_run(run)
+    after = look(run, how, notes, "recovered")
+    problems += killed.problems + after.problems + [r.problem for r in recoveries if r.problem]
+    lost = len(after.compared.missing(notes, RETURNED))
+    lost += sum(len(a - b) for a, b in zip(killed.compared.read, after.compared.read, strict=True))
+    leftovers = [path.name for path in _log_files(run) if path.suffix not in {".jsonl"}]
+    if leftovers and not _never_began(run):
+        problems.append(f"left behind: {leftovers}")
+    recovered = sum(r.events for r in recoveries)
+    tail = killed.tail
+    if recovered and not any(killed.compared.read):
+        tail = "ring only"
+    acknowledged = sum(len(notes.numbers(thread, RETURNED)) for thread in range(how.threads))
+    if lost or problems:
+        problems = [f"seed {seed}: {what}" for what in problems[:MOST_PROBLEMS]]
+        problems.append(f"seed {seed}: {lost} lost; kept for you to look at: {directory}")
+    else:
+        shutil.rmtree(directory)
+    return Round(acknowledged, recovered, lost, len(after.compared.invented), tail, problems)
+
+
+def _log_files(run: Path) -> list[Path]:
+    return sorted(log_directory(run).iterdir()) if log_directory(run).is_dir() else []
+
+
+def _never_began(run: Path) -> bool:
+    """Tell whether the writer died before its ring had its name: nothing was logged then."""
+    return all(path.suffix in {".ring-new", ".reserve"} for path in _log_files(run))
+
+
+def play(rounds: int, seed: int, *, workers: int = 1) -> Totals:
+    """Play *rounds* rounds, in as many processes as there are *workers*; seeds choose the same lives."""
+    # What lives now lives on: the children would copy each page whose counts they touch.
+    gc.collect()
+    gc.freeze()
+    try:
+        if workers == 1:
+            return _play_some(range(rounds), seed)
+        parts = [_play_apart(range(worker, rounds, workers), seed) for worker in range(workers)]
+        totals = Totals()
+        for pid, pipe in parts:
+            with open(pipe, "rb") as file:
+                data = file.read()
+            os.waitpid(pid, 0)
+            totals = totals.merged(
+                pickle.loads(data) if data else Totals(problems=("a worker of the campaign died",))
+            )
+        return totals
+    finally:
+        gc.unfreeze()
+
+
+def _play_some(numbers: range, seed: int) -> Totals:
+    totals = Totals()
+    for number in numbers:
+        totals = totals.plus(play_round(f"{seed}:{number}"))
+    return totals
+
+
+def _play_apart(numbers: range, seed: int) -> tuple[int, int]:
+    """Play in a child process; return its pid and where its totals will come from."""
+    read_end, write_end = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
-            log_for_ever(run, options, acknowledged)
+            os.close(read_end)
+            with open(write_end, "wb") as pipe:
+                pickle.dump(_play_some(numbers, seed), pipe)
         finally:
-            os._exit(1)
-    wait = threading.Event()
-    wait.wait(life_s / 2)
-    _, invented, problems = check(run, "alive")
-    wait.wait(life_s / 2)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    (count,) = struct.unpack("q", acknowledged[:8])
-    _, more_invented, more_problems = check(run, "killed")
-    recoveries = recover_run(run)
-    read, still_invented, still_problems = check(run, "recovered")
-    # One event more than was noted is right: the kill came between the append and the note.
-    invented += more_invented + still_invented + max(0, read - count - 1)
-    problems += more_problems + still_problems + [r.problem for r in recoveries if r.problem]
-    lost = max(0, count - read)
-    if lost or invented or problems:
-        problems.append(f"kept for you to look at: {directory}")
-    else:
-        shutil.rmtree(directory)
-    return Round(count, sum(r.events for r in recoveries), lost, invented, problems)
-
-
-def play(rounds: int, seed: int) -> Totals:
-    """Play *rounds* rounds; the same seed chooses the same options and life times."""
-    chance, totals = random.Random(seed), Totals()
-    for _ in range(rounds):
-        totals = totals.plus(play_round(chance))
-    return totals
+            os._exit(0)
+    os.close(write_end)
+    return pid, read_end
 
 
 def main() -> int:
@@ -161,11 +218,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--only", metavar="SEED:NUMBER", help="play one round again")
     arguments = parser.parse_args()
-    totals = play(arguments.rounds, arguments.seed)
+    if arguments.only:
+        totals = Totals().plus(play_round(arguments.only))
+    else:
+        totals = play(arguments.rounds, arguments.seed, workers=arguments.workers)
+    tails = ", ".join(f"{count} {name}" for name, count in sorted(totals.tails.items()))
     sys.stdout.write(
         f"{totals.rounds} rounds, {totals.acknowledged} acknowledged, "
-        f"{totals.recovered} recovered from the ring, {totals.lost} lost, {totals.invented} invented\n"
+        f"{totals.recovered} recovered from the ring, {totals.lost} lost, {totals.invented} invented; "
+        f"tails: {tails}\n"
     )
     for problem in totals.problems:
         sys.stdout.write(f"{problem}\n")

@@ -1,11 +1,11 @@
-"""The pages on statistics and plots: their examples run, and they name what there is."""
+"""The pages on statistics, plots and exports: their examples run, and they name what there is."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
 
-from eventlog.analysis import statistics
+from eventlog.analysis import canonical, canonical_bytes, statistics
 from tests.analysis.support_statistics import log_run
 from tests.docs.test_pages import DOCS, python_blocks, run_example
 
@@ -36,6 +36,18 @@ def test_the_plot_example_draws_and_writes(tmp_path: Path) -> None:
 
     assert printed.startswith("val/acc by step, smoothed 0.6\n")
     assert (tmp_path / "val_acc.svg").exists()
+
+
+def test_the_export_example_writes_a_baseline(tmp_path: Path) -> None:
+    """The how-to's script says what there is, and its file is what the command writes."""
+    for name in ("digits-1", "digits-2"):
+        log_run(tmp_path / "experiments", name, points=[(i, {"loss": 1 / (i + 1)}) for i in range(4)])
+
+    printed = run_example(python_blocks(DOCS / "how-to" / "export.md")[0], tmp_path)
+
+    assert printed == "4 points\n0.25\n2 runs\n"
+    written = (tmp_path / "baseline.json").read_bytes()
+    assert written == canonical_bytes(canonical("digits-2", root=tmp_path / "experiments"))
 
 
 def test_the_reference_names_every_statistic() -> None:

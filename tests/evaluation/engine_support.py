@@ -139,6 +139,7 @@ class Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are two writes, and the second would wait for 40 ms
 
     def do_POST(self) -> None:
         server = cast("Server", self.server)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eventlog.evaluation.engine import evaluate
 from eventlog.evaluation.engine_errors import ModelCallError
 from eventlog.evaluation.limits import Pace, RateLimit, Retry, kind_of
+from tests.evaluation.engine_support import HeldTiming, Sums, solver, tracker_in
 
 
 @given(
@@ -36,6 +39,17 @@ def test_tokens_are_paced_by_what_calls_really_took() -> None:
 
     assert wait == 0.0
     assert pace.reserve(0.0)[0] == pytest.approx(5.0)
+
+
+def test_tokens_are_paced_for_models_that_do_not_count_them(tmp_path: Path) -> None:
+    """A guess by the length of the prompts has to do; without one the limit would be none."""
+    timing = HeldTiming()
+    limit = RateLimit(tokens_per_minute=60)
+
+    with tracker_in(tmp_path) as tracker:
+        evaluate(Sums(4), solver, tracker=tracker, batch_size=1, rate_limit=limit, timing=timing)
+
+    assert timing.waits == pytest.approx([2.0] * 3)
 
 
 def test_without_limits_nobody_waits() -> None:

@@ -73,6 +73,31 @@ def test_the_decorator_lets_an_objective_log_while_it_runs(tmp_path: Path) -> No
     assert len(list((tmp_path / "p").glob("jobs-trial-*"))) == 12
 
 
+def test_a_trial_that_ends_the_study_is_logged(tmp_path: Path) -> None:
+    """Optuna calls no callback for an error that it does not catch; the run has failed all the same."""
+    study = optuna.create_study(study_name="search")
+    callback = OptunaCallback("val_loss", output_dir=tmp_path, project="p")
+
+    @callback.track_in_trial()
+    def fails(trial: optuna.trial.Trial) -> float:
+        callback.tracker.log_metrics({"loss": trial.suggest_float("x", 0, 1)}, step=1)
+        raise ValueError("out of luck")
+
+    with pytest.raises(ValueError, match="luck"):
+        study.optimize(fails, n_trials=1, callbacks=[callback])
+    study.optimize(fails, n_trials=1, callbacks=[callback], catch=(ValueError,))
+
+    runs = [load(tmp_path / "p" / f"search-trial-{n}").view for n in range(2)]
+    assert sorted(path.name for path in (tmp_path / "p").glob("search*")) == [
+        "search-trial-0",
+        "search-trial-1",
+    ]
+    for number, run in enumerate(runs):
+        assert (run.status, run.tags["optuna_state"]) == ("failed", "fail")
+        assert run.params == study.trials[number].params
+        assert run.metrics["loss"].count == 1
+
+
 def test_several_objectives_have_a_metric_each(tmp_path: Path) -> None:
     """Names are given in the order of the values."""
     study = optuna.create_study(study_name="two", directions=["minimize", "maximize"])

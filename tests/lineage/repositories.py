@@ -28,6 +28,9 @@ with tracker.start_run("job"):
     tracker.log_summary({"val_f1_macro": random.random(), "note": str(time.time())})
 """
 
+CAPTURING = {"EVLOG_LINEAGE": "1"}
+"""Repetitions need not find out where they come from, which takes as long as all the rest of them."""
+
 
 def git(repo: Path, *words: str) -> str:
     """Run git without the settings of whoever runs the tests."""
@@ -65,9 +68,15 @@ class Repo:
         return git(self.path, "rev-parse", "HEAD")
 
     def python(self, *words: str, code: int = 0) -> None:
-        """Run a script as a user does."""
+        """Run a script as a user does, with its lineage."""
         done = subprocess.run(
-            [sys.executable, *words], cwd=self.path, capture_output=True, text=True, check=False, timeout=60
+            [sys.executable, *words],
+            cwd=self.path,
+            env=os.environ | CAPTURING,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
         )
         assert done.returncode == code, done.stderr
 
@@ -93,11 +102,10 @@ def log_by_hand(root: Path, **contexts: Mapping[str, object]) -> Path:
 
 @pytest.fixture
 def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repo:
-    """Return a repository that is the working directory; runs capture their lineage."""
+    """Return a repository that is the working directory; what `Repo.python` runs captures its lineage."""
     for name in [name for name in os.environ if name.startswith("GIT_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
-    monkeypatch.setenv("EVLOG_LINEAGE", "1")
     made = Repo(tmp_path / "repo")
     monkeypatch.chdir(made.path)
     return made

@@ -126,6 +126,11 @@ def test_an_empty_run_fails_without_an_error(tmp_path: Path) -> None:
         (
             {"contexts": {**CONTEXTS, "git": {"commit": COMMIT, "untracked": ["a.py"]}}},
             "code.untracked",
+            "fail",
+        ),
+        (
+            {"contexts": {**CONTEXTS, "git": {"commit": COMMIT, "untracked": ["a.csv"]}}},
+            "code.untracked",
             "warn",
         ),
         ({"contexts": _without("environment")}, "environment.packages", "fail"),

@@ -258,6 +258,7 @@ def test_changes_inside_of_a_submodule_are_noted(code: Path, runs: Path, tmp_pat
         ("https://ada:s3cret@example.com/x/y.git", "https://example.com/x/y.git"),
         ("https://s3cret@example.com/x/y.git", "https://example.com/x/y.git"),
         ("https://ada:s3/cret@example.com:80/x.git", "https://example.com:80/x.git"),
+        ("https://ada:s3?cret@example.com/x.git?a=1", "https://example.com/x.git?a=1"),
         ("https://example.com/x.git?private_token=s3cret", "https://example.com/x.git"),
         ("ssh://git:s3cret@example.com/x.git", "ssh://example.com/x.git"),
         ("ssh://git@example.com:22/x.git", "ssh://git@example.com:22/x.git"),

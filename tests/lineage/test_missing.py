@@ -9,7 +9,7 @@ import pytest
 
 from eventlog import Tracker, TrackingConfig
 from eventlog.analysis.facts import load
-from eventlog.events import Context, Dataset
+from eventlog.events import Context, Dataset, Evaluation
 from eventlog.lineage.missing import corrected_record, missing_in_record
 from eventlog.lineage.record import record_of
 from tests.cli.conftest import Evlog as Command
@@ -60,6 +60,8 @@ def test_a_whole_record_lacks_nothing() -> None:
         ({"git_commit": "abc1234"}, "git_commit", "ambiguous"),
         ({"git_commit": "unknown"}, "git_commit", "missing"),
         ({"is_dirty": True}, "diff", "missing"),
+        ({"untracked": ["notes.txt", "mine/helper.py"]}, "untracked", "missing"),
+        ({"untracked": ["notes.txt"]}, "untracked", "ambiguous"),
         ({"data": {"name": "x", "version": "latest", "split": "80/20"}}, "data.version", "ambiguous"),
         ({"data": {"name": "x", "split": "80/20"}}, "data.version", "missing"),
         ({"data": "mnist"}, "data.version", "missing"),
@@ -114,6 +116,42 @@ def test_record_of_a_run_is_what_its_log_says(tmp_path: Path) -> None:
 
     assert missing_in_record(record) == []
     assert (record["git_commit"], record["seed"]) == (COMMIT, 7)
+
+
+def test_an_evaluation_has_results_and_names_its_data(tmp_path: Path) -> None:
+    """Its results are no metrics, and its benchmark is what it was asked."""
+    tracker = Tracker((), TrackingConfig(project="demo"), output_dir=tmp_path)
+    tracker.start_run("one")
+    tracker.log_params({"benchmark": "gsm8k", "split": "test"})
+    tracker.log_event(Evaluation(benchmark="gsm8k", metrics={"accuracy": 0.5}))
+    run = tracker.run_dir
+    tracker.end_run()
+    assert run is not None
+
+    found = _fields(record_of(load(run)))
+
+    assert "metrics" not in found
+    assert {field for field in found if field.startswith("data")} == {"data.version"}
+
+
+def test_what_came_from_standard_input_has_no_command(tmp_path: Path) -> None:
+    """The words ``python -`` say nothing of what was run."""
+    tracker = Tracker((), TrackingConfig(project="demo"), output_dir=tmp_path)
+    tracker.start_run("one")
+    command: dict[str, object] = {
+        "orig_argv": ["python", "-"],
+        "argv": ["-"],
+        "cwd": "/x",
+        "script": None,
+        "module": None,
+    }
+    tracker.log_event(Context(kind="command", data=command))
+    tracker.log_event(Context(kind="git", data={"commit": COMMIT}))
+    run = tracker.run_dir
+    tracker.end_run()
+    assert run is not None
+
+    assert _fields(record_of(load(run)))["script"] == "missing"
 
 
 def test_data_named_by_params_count(tmp_path: Path) -> None:

@@ -79,14 +79,13 @@ SEVERAL = """
 """
 
 
-@pytest.mark.parametrize("run_id", ["fold-1", "seed=2"])
-def test_one_of_several_runs_of_a_script_is_found_again(evlog: Evlog, repo: Repo, run_id: str) -> None:
+def test_one_of_several_runs_of_a_script_is_found_again(evlog: Evlog, repo: Repo) -> None:
     """A sweep in one process makes all its runs anew; the one that is meant is compared."""
     repo.write("train.py", SEVERAL)
     repo.commit()
     repo.python("train.py")
 
-    done = evlog("reproduce", run_id, "--execute")
+    done = evlog("reproduce", "seed=2", "--execute")
 
     assert "identical (1 values of 1 results)" in done.out, done.out + done.err
     assert "of the 4 runs that its process made" in done.err
@@ -184,3 +183,32 @@ def test_a_repetition_that_fails_says_why(evlog: Evlog, repo: Repo) -> None:
     assert "failed: the new run failed" in done.out
     new = view(repo.run("job-repro-1"))
     assert (new.status, new.tags["reproduction"]) == ("failed", "failed")
+
+
+def test_a_resumed_evaluation_is_repeated_by_its_first_command(evlog: Evlog, repo: Repo) -> None:
+    """Whoever went on with it only asked what was missing; the program comes from the environment of now."""
+    repo.write(
+        "model.py",
+        """
+        import os
+
+        def answer(prompts):
+            if "2" in prompts[0] and os.path.exists("../broken"):
+                os._exit(9)
+            return ["3" for _ in prompts]
+        """,
+    )
+    items = ("1+1?", "1+2?", "1+3?")
+    lines = [f'{{"question": "{item}", "answer": "3"}}\n' for item in items]
+    repo.write("q.jsonl", "".join(lines))
+    repo.commit()
+    repo.write("../broken", "")
+    words = ("eval", "q.jsonl", "--model", "model:answer", "--name", "job", "--project", "demo")
+    repo.python("-m", "eventlog", *words, "--batch-size", "1", "--concurrency", "1", code=9)
+    (repo.path.parent / "broken").unlink()
+    repo.python("-m", "eventlog", "eval", "--resume", "job")
+
+    done = evlog("reproduce", "job", "--execute")
+
+    assert "finished what it began" in done.err
+    assert "identical (3 values of 3 results)" in done.out, done.out + done.err

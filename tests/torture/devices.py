@@ -23,7 +23,7 @@ import struct
 import subprocess
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar, cast
 
@@ -112,6 +112,21 @@ def apart(work: Callable[[], T], *, as_root_of_its_own: bool = False) -> T:
         OSError: the kernel does not let us, or *work* raised it.
         ApartError: *work* raised something else, or its process died.
     """
+    return _collect(_start(work, as_root_of_its_own=as_root_of_its_own))
+
+
+def all_apart(works: Sequence[Callable[[], T]]) -> list[T]:
+    """Do all *works* at once, each as `apart` does, and return what they return, in order."""
+    started = [_start(work) for work in works]
+    try:
+        return [_collect(started.pop(0)) for _ in works]
+    finally:
+        for pid, pipe in started:
+            os.close(pipe)
+            _end(pid)
+
+
+def _start(work: Callable[[], object], *, as_root_of_its_own: bool = False) -> tuple[int, int]:
     read_end, write_end = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -120,19 +135,31 @@ def apart(work: Callable[[], T], *, as_root_of_its_own: bool = False) -> T:
         os.setpgid(0, 0)
         _child(work, write_end, as_root_of_its_own=as_root_of_its_own)
     os.close(write_end)
+    return pid, read_end
+
+
+def _collect(started: tuple[int, int]) -> T:  # type: ignore[type-var]  # as `apart` says
+    pid, pipe_end = started
+    status = 0
     try:
-        with open(read_end, "rb") as pipe:
+        with open(pipe_end, "rb") as pipe:
             data = pipe.read()
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)
-        _, status = os.waitpid(pid, 0)
+        status = _end(pid)
     if not data:
         raise ApartError(f"the process apart died: {os.waitstatus_to_exitcode(status)}")
     outcome, value = pickle.loads(data)
     if outcome == "returned":
         return cast("T", value)
     raise value if isinstance(value, OSError) else ApartError(value)
+
+
+def _end(pid: int) -> int:
+    """End a process apart with all that it has started, and return its wait status."""
+    # It has told us all it had to; only if it died instead, others of its group may be left.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+    return os.waitpid(pid, 0)[1]
 
 
 def _child(work: Callable[[], object], pipe: int, *, as_root_of_its_own: bool) -> None:
@@ -181,6 +208,15 @@ def mount(source: str, target: Path, kind: str, options: str = "") -> None:
 def unmount(target: Path, *, detach: bool = False) -> None:
     """Unmount *target*; with *detach* also while it is in use."""
     _check(_LIBC.umount2(os.fsencode(target), _DETACH if detach else 0), f"unmount {target}")
+
+
+def sync_all(path: Path) -> None:
+    """Write everything to the disk that the file system of *path* has in memory."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        _check(_LIBC.syncfs(fd), f"syncfs {path}")
+    finally:
+        os.close(fd)
 
 
 @contextlib.contextmanager

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import os
+
 from tests.crash.campaign import play as play_kills
 from tests.torture.rows import Form, Result
 
 TITLE = "SIGKILL at random moments"
 PROMISE = "every event whose call had returned is read back, none is invented, every tail is classified"
-ROUNDS: dict[Form, int] = {"short": 40, "long": 100_000}
+ROUNDS: dict[Form, int] = {"short": 60, "long": 100_000}
 
 
 def play(form: Form, seed: int) -> Result:
     """Kill writers and count."""
-    totals = play_kills(ROUNDS[form], seed)
+    workers = (os.cpu_count() or 1) if form == "long" else 1
+    totals = play_kills(ROUNDS[form], seed, workers=workers)
     return Result(
         cases=totals.rounds,
-        counts={"calls that had returned": totals.acknowledged, "events from the ring": totals.recovered},
+        counts={
+            "calls that had returned": totals.acknowledged,
+            "events from the ring": totals.recovered,
+            **{f"tails {name}": count for name, count in sorted(totals.tails.items())},
+        },
         lost=totals.lost,
         invented=totals.invented,
         problems=list(totals.problems),

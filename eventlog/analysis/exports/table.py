@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
 from eventlog.analysis.facts import RunFacts, load, results
+from eventlog.analysis.runs import directory_of
 from eventlog.clock import iso_utc
 
 HEAD = (
@@ -64,13 +66,19 @@ class RunTable(msgspec.Struct, kw_only=True):
                 raise OSError(str(error)) from error
 
 
-def run_table(runs: Sequence[Path]) -> RunTable:
-    """Return *runs*, directories of runs, as a table.
+def run_table(
+    runs: Sequence[str | os.PathLike[str]], *, root: str | os.PathLike[str] | None = None
+) -> RunTable:
+    """Return *runs*, given by their names or directories, as a table.
+
+    Args:
+        root: directory of all projects; default ``EVLOG_DIR`` or ``./experiments``.
 
     Raises:
+        RunNotFoundError, AmbiguousRunError: a name fits no run, or several.
         OSError: a log cannot be read.
     """
-    known = [load(run) for run in runs]
+    known = [load(directory_of(run, root)) for run in runs]
     params = [facts.view.flat_params for facts in known]
     found = [results(facts) for facts in known]
     names = sorted({name for one in params for name in one})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from eventlog.evaluation.benchmark import BaseBenchmark, Item, Prompt, Score, first_of
@@ -74,6 +74,10 @@ class FileBenchmark(DataBenchmark):
     def score(self, item: Item, output: str) -> Score:
         """Return what the metric gives: ``correct``, and ``exact_match`` and ``f1`` for texts."""
         return self._scorer.score(self._row(item), output)
+
+    def aggregate(self, scores: Sequence[Score]) -> dict[str, float]:
+        """Return the results of many samples, called as the metric's own benchmark calls them."""
+        return self._scorer.aggregate(scores)
 
     def _row(self, item: Item) -> Item:
         """Return *item* with the fields under the names that the scorer knows."""

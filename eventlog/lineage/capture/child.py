@@ -23,8 +23,6 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 LIMIT_S = 30.0
-NICENESS = 5
-"""More, and on a machine that is busy with training the end of a short run would come first."""
 
 
 class ProbeError(Exception):
@@ -137,16 +135,17 @@ def _printable(value: object) -> object:
     return [_printable(one) for one in value] if isinstance(value, list) else value
 
 
-def main(words: str, kinds: Sequence[str]) -> None:
+def main(words: str, niceness: int, kinds: Sequence[str]) -> None:
     """Find out all *kinds* of context and end the process.
 
     Args:
         words: the order, as JSON.
+        niceness: how much this process leaves to others, the job among them.
     """
     out = os.dup(1)
     os.dup2(2, 1)  # what a package prints while it is imported is not part of what we say
     with contextlib.suppress(OSError):
-        os.nice(NICENESS)
+        os.nice(niceness)
     asked = Order(**json.loads(words))
     with contextlib.suppress(OSError):
         os.chdir(asked.cwd)

@@ -23,13 +23,15 @@ import orjson
 LIMIT_S = 35.0
 START_AFTER_S = 0.02
 """Meanwhile the job starts its run and logs for the first time; work done now would take its time."""
+NICENESS = 5
+"""More, and on a machine that is busy with training the end of a short run would come first."""
 MAX_MESSAGE_BYTES = 32 << 20
 MAX_KEPT_BYTES = 1 << 20
 # Not `import eventlog`, which brings the tracker: what the child needs of the package takes a quarter.
 _START = (
     "import os, sys, types; os.closerange(3, 65536); p = types.ModuleType('eventlog'); "
     "p.__path__ = [sys.argv[1]]; sys.modules['eventlog'] = p; "
-    "from eventlog.lineage.capture.child import main; main(sys.argv[2], sys.argv[3:])"
+    "from eventlog.lineage.capture.child import main; main(sys.argv[2], int(sys.argv[3]), sys.argv[4:])"
 )
 
 
@@ -171,10 +173,13 @@ class Snapshot:
                 self._fd = reading
                 if not self._readers:
                     return reading  # the run is over already
-            spawn = spawning.spawn_with_lock if self._hurry.is_set() else spawning.spawn
+            # While the job waits it needs neither the lock nor all of the processors.
+            is_waited_for = self._hurry.is_set()
+            spawn = spawning.spawn_with_lock if is_waited_for else spawning.spawn
+            niceness = "0" if is_waited_for else str(NICENESS)
             # Git first: it is a program that is waited for, while the others work.
             kinds = sorted(self.kinds, key=lambda kind: (kind != "git", kind))
-            pid = spawn([*words, *kinds], self.environment, writing)
+            pid = spawn([*words, niceness, *kinds], self.environment, writing)
             with self._changed:
                 self._pid = pid
                 if not self._readers:

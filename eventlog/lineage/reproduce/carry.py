@@ -145,8 +145,14 @@ def find_repeated(plan: Plan, original: Recorded, first: Path, made: set[Path]) 
     Raises:
         ReproductionError: none of them is.
     """
-    ordered = sorted({first, *made}, key=lambda path: (begun_at(path), str(path)))
     own = processes_of(first)
+    # Another repetition may go on at the same time: its run has the tag too, and its others its processes.
+    repeats = [run for run in made if run != first and "reproduces" in read_recorded(run).facts.view.tags]
+    others = {process for run in repeats for process in processes_of(run)} - own
+    ordered = sorted(
+        (run for run in {first, *made} if not others & processes_of(run)),
+        key=lambda path: (begun_at(path), str(path)),
+    )
     related = [path for path in ordered if path == first or own & processes_of(path)]
     if len(list_segments(log_directory(first))) < 2:
         # Nobody joined: the command names its runs itself, which then are the first to be there.

@@ -141,7 +141,7 @@ def _add_worktree(repository: Path, commit: str, target: Path) -> None:
 
 
 def _bring_submodules(tree: Path, source: Path) -> None:
-    """Check submodules out: from *source*, whose may have commits that nobody else has, else from their remotes."""
+    """Check submodules out: from those of *source*, with what only they may have, or from their remotes."""
     for entry in git(tree, "ls-files", "--stage", "-z").split("\0"):
         mode, _, rest = entry.partition(" ")
         if mode != "160000":

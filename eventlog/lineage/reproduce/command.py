@@ -71,13 +71,13 @@ def plan_command(recorded: Recorded) -> tuple[CommandPlan | None, str]:
 
 
 def argv_for(plan: CommandPlan, interpreter: str, move: Mapping[str, str]) -> list[str]:
-    """Return the words to start: with *interpreter* for Python, its programs, and paths of the old code as new."""
+    """Return the words to start, with *interpreter* for Python, and paths of the old code as new ones."""
     words = [_program(word, plan.prefix, interpreter) or _moved_word(word, move) for word in plan.argv]
     return [interpreter, *words[1:]] if plan.is_python else words
 
 
 def _program(word: str, prefix: str | None, interpreter: str) -> str | None:
-    """Return the program of the environment of now for one of then (``…/bin/torchrun``); None for other words.
+    """Return the program that now stands for one of the old environment (``…/bin/torchrun``), or None.
 
     An environment often lies among the code, which has another place now.
     """

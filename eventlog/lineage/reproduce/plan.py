@@ -74,12 +74,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     def to_dict(self) -> dict[str, object]:
         """Return it in terms of JSON."""
-        from eventlog.lineage.reproduce.steps import steps
-
         found = msgspec.to_builtins(self)
         assert isinstance(found, dict)
-        more = {"requirements": requirements(self.environment), "steps": steps(self)}
-        return found | {"is_ready": self.is_ready, **more}
+        return found | {"is_ready": self.is_ready, "requirements": requirements(self.environment)}
 
 
 def make_plan(
@@ -232,7 +229,9 @@ def _about_run(recorded: Recorded, plan: Plan) -> Iterator[Problem]:
     if recorded.ranks > 1:
         # Of `evlog run -- torchrun …` the words say how all were started; of a rank, how one was.
         is_whole = "orig_argv" not in recorded.command
-        reason = f"{recorded.ranks} ranks logged it" + ("" if is_whole else ", and the command is that of one")
+        reason = f"{recorded.ranks} ranks logged it" + (
+            "" if is_whole else ", and the command is that of one"
+        )
         way = "" if is_whole else "start all of them with: evlog run -- torchrun …"
         yield Problem(about="run", reason=reason, mend=way, blocks=not is_whole)
 

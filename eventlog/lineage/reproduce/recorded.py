@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -31,7 +31,7 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     """A run as it is to be repeated or compared.
 
     Attributes:
-        command: the first ``command`` context: of what began the run, not of who joined it or went on with it.
+        command: that of what began the run, not of who joined it or went on with it.
         contexts: what is known of its origin by kind, as it was when it began.
         later: the contexts of each process that went on with the run and logged results.
         points: by metric, in the order of the log; of rank 1 and up as ``rank<k>/key``.
@@ -100,7 +100,7 @@ class _Origin:
         self._first: set[str] = set()
         self._said_by: dict[str, str] = {}
 
-    def look(self, writer: str, event: ev.Event) -> None:
+    def look(self, writer: str, event: AnyEvent) -> None:
         """Take note of who goes on with the run, and who does more than to write on it."""
         if isinstance(event, ev.RunResumed) and event.reason == "resumed":
             self.of_later.setdefault(writer, {})

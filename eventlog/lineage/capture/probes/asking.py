@@ -60,9 +60,14 @@ def ask(
         process.kill()
         raise ProbeError(f"{name} gave no answer within {timeout_s:g} s") from None
     if code:
-        words = err.decode(errors="replace").strip().split("\n")[0]
-        raise ProbeError(words.removeprefix("fatal: ") or f"{name} ended with code {code}")
+        raise ProbeError(_reason(err.decode(errors="replace")) or f"{name} ended with code {code}")
     return Answer(bytes(out), is_cut=False)
+
+
+def _reason(err: str) -> str:
+    """Return what git says last, before its advice; what the loader or a wrapper says stands above."""
+    lines = err.strip().split("\n")
+    return next((line.removeprefix("fatal: ") for line in lines if line.startswith("fatal: ")), lines[0])
 
 
 def _read(

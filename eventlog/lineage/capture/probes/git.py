@@ -19,6 +19,7 @@ from eventlog.lineage.credentials import without_credentials
 DIFF = "code/uncommitted.diff"
 MAX_DIFF_BYTES = 5 << 20
 MAX_LISTING_BYTES = 8 << 20
+MAX_PATH_BYTES = 1 << 16
 MAX_UNTRACKED = 1000
 TIMEOUT_S = 10.0
 SAY_AFTER_S = 0.3
@@ -123,7 +124,10 @@ def _root(order: Order) -> bytes:
     problem: ProbeError | None = None
     for directory in dict.fromkeys(directories):
         try:
-            return Git(os.fsencode(directory)).ask("rev-parse", "--show-toplevel").data.removesuffix(b"\n")
+            answer = Git(os.fsencode(directory)).ask("rev-parse", "--show-toplevel", max_bytes=MAX_PATH_BYTES)
+            if answer.is_cut:
+                raise ProbeError("git does not say where the repository is")
+            return answer.data.removesuffix(b"\n")
         except ProbeError as error:
             problem = problem or error
     raise problem or ProbeError("there is no directory to ask for")

@@ -1,0 +1,73 @@
+"""Small tools over a `System`: whole files, and directories with those above them."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from eventlog.storage.system import SYSTEM, System
+
+READ_BYTES = 1 << 20
+
+
+def read_file(path: Path, system: System = SYSTEM, *, at_most: int = sys.maxsize) -> bytes:
+    """Return the content of *path*, or its first *at_most* bytes.
+
+    Raises:
+        OSError: there is no such file, or it cannot be read.
+    """
+    with opened(path, system) as fd:
+        return read_from(fd, system, at_most=at_most)
+
+
+def read_from(fd: int, system: System = SYSTEM, *, offset: int = 0, at_most: int = sys.maxsize) -> bytes:
+    """Return what *fd* holds from *offset* on, or the first *at_most* bytes of that."""
+    parts, left = [], at_most
+    while left and (part := system.read(fd, min(READ_BYTES, left), offset)):
+        parts.append(part)
+        offset += len(part)
+        left -= len(part)
+    return b"".join(parts)
+
+
+@contextlib.contextmanager
+def opened(path: Path | str, system: System = SYSTEM) -> Iterator[int]:
+    """Open *path* for reading for the length of a block."""
+    fd = system.open(path)
+    try:
+        yield fd
+    finally:
+        system.close(fd)
+
+
+def make_directories(path: Path, system: System = SYSTEM) -> list[Path]:
+    """Make *path* and what is missing above it; return the directories in which new names stand.
+
+    Those have to be synced before anything below *path* can be said to be on the disk.
+    """
+    missing = []
+    while True:
+        try:
+            is_new = system.make_directory(path)
+        except FileNotFoundError:
+            missing.append(path)
+            path = path.parent
+            continue
+        break
+    changed = [path.parent] if is_new else []
+    changed += [directory.parent for directory in reversed(missing) if system.make_directory(directory)]
+    return changed
+
+
+def first_line(fd: int, system: System = SYSTEM, *, at_most: int) -> bytes:
+    """Return the first line of *fd* with its newline, or as much of it as *at_most* bytes are."""
+    data, wanted = b"", min(at_most, 4096)
+    while len(data) < at_most and (part := system.read(fd, wanted, len(data))):
+        data += part
+        end = part.find(b"\n") + 1
+        if end:
+            return data[: len(data) - len(part) + end]
+        wanted = min(READ_BYTES, at_most - len(data))
+    return data

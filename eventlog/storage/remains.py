@@ -1,0 +1,251 @@
+"""What a dead writer left: where its segments end, and what its ring holds beyond that.
+
+A ring has no framing, so what does not belong there has to be told by the lines themselves: they are chained
+by checksums that begin with a random salt, numbered, and the headers among them name their writer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from eventlog.codec import SUFFIX_BYTES, decode, seq_of, stored_crc, verifies
+from eventlog.events import FORMAT, Previous, SegmentOpened, SegmentSealed
+from eventlog.storage.cursor import NO_CRC
+from eventlog.storage.layout import SegmentName, list_segments
+from eventlog.storage.segment import SegmentReader
+from eventlog.storage.system import System
+
+LARGEST_RING_BYTES = 1 << 30
+_LONGEST_LINE_BYTES = 1 << 21
+
+
+class NotOursError(Exception):
+    """The ring cannot be used: it belongs to another log, or what ties it to this one is damaged."""
+
+
+class Held(NamedTuple):
+    """What a ring holds that no segment does.
+
+    Attributes:
+        lines: the events, without newlines, in the order of their seqs.
+        problem: what is wrong with the ring, empty if nothing is.
+    """
+
+    lines: list[bytes]
+    problem: str
+
+
+class Remains:
+    """The segments of a dead writer, as one of its rings goes on from them.
+
+    Attributes:
+        header: of the segment from which the ring goes on, then of the newest one in the ring itself.
+        last_segment: the highest number that is taken.
+        prev: how the last good segment ends.
+        next_seq: seq after the last event that any segment holds.
+    """
+
+    def __init__(self, log_dir: Path, ring: SegmentName, below: int, system: System) -> None:
+        self.ring = ring
+        self.next_seq = 0
+        self.last_segment = ring.segment - 1
+        self.header: SegmentOpened | None = None
+        self.prev: Previous | None = None
+        self.newest_format = 0
+        self._position = 0
+        self._seed = 0
+        self._expected: int | None = None
+        self._last_line = b""
+        self._is_over = False
+        for name in list_segments(log_dir, system).get(ring.writer, []):
+            self._look_at(log_dir, name, is_base=ring.segment <= name.segment < below, system=system)
+
+    def _look_at(self, log_dir: Path, name: SegmentName, *, is_base: bool, system: System) -> None:
+        reader = SegmentReader(name.path(log_dir), name, system=system)
+        last = b""
+        for block in reader.read():
+            last = block.lines[-1]
+        self.last_segment = max(self.last_segment, name.segment)
+        self.next_seq = max(self.next_seq, reader.next_seq or 0)
+        header = reader.header
+        if header is None:
+            return
+        self.newest_format = max(self.newest_format, header.format)
+        if header.origin == "recovery" or reader.has_bad_tail:
+            return
+        self.prev = Previous(
+            segment=name.segment,
+            seq=reader.next_seq or 0,
+            crc=reader.crc if reader.verified_end else NO_CRC,
+            size_bytes=reader.verified_end,
+        )
+        if header.origin == "rewrite" and name.segment > self.ring.segment:
+            self._is_over = True  # from here on the stream lay in another ring
+        if is_base and not self._is_over:
+            self.header = header
+            self._position = header.stream_offset + reader.verified_end
+            self._seed = 0 if reader.seal is not None else int(reader.crc, 16)
+            self._expected = reader.next_seq
+            self._last_line = b"" if reader.seal is not None else last
+
+    @property
+    def is_of_later_version(self) -> bool:
+        """Tell whether these segments, or the ring, have a format that is not known here."""
+        return self.newest_format > FORMAT
+
+    def held_by(self, ring: bytes) -> Held:
+        """Return what *ring*, the content of the file, holds beyond the segments.
+
+        Raises:
+            NotOursError: it does not go on from these segments.
+        """
+        if self.header is None:
+            self._begin_with(ring)
+        if self.is_of_later_version:
+            return Held([], f"it was left by a later version, which wrote format {self.newest_format}")
+        ring, problem = self._at_full_size(ring)
+        start = self._position % len(ring) if ring else 0
+        data = ring[start:] + ring[:start]
+        if not self._goes_on_in(data):
+            raise NotOursError("what it holds does not go on where the log ends")
+        walk = _Walk(data, self._seed, self._expected, self.ring.writer)
+        lines = [line for line in walk.events() if seq_of(line) >= self.next_seq]
+        self.header = walk.header or self.header
+        self.last_segment = max(self.last_segment, walk.last_segment)
+        lost = [(first, last) for first, last in walk.lost if last >= self.next_seq]
+        if lost:
+            ranges = ", ".join(f"{max(first, self.next_seq)}-{last}" for first, last in lost)
+            problem = "; ".join(filter(None, [problem, f"it is damaged: events {ranges} are lost"]))
+        return Held(lines, problem)
+
+    def _begin_with(self, ring: bytes) -> None:
+        """Take the header from the ring itself: no segment has one."""
+        line = ring[: ring.find(b"\n", 0, _LONGEST_LINE_BYTES) + 1].rstrip(b"\n")
+        frame = _frame(line) if line and verifies(line, 0) else None
+        if not isinstance(frame, SegmentOpened):
+            if ring.strip(b"\0"):
+                raise NotOursError("its first line is damaged, and there is no segment to go on from")
+            return
+        if (frame.writer, frame.segment) != self.ring:
+            raise NotOursError(f"it is the ring of {frame.writer}, segment {frame.segment}")
+        self.header = frame
+        self.newest_format = max(self.newest_format, frame.format)
+
+    def _at_full_size(self, ring: bytes) -> tuple[bytes, str]:
+        """Return *ring* as long as its header says, for positions count modulo that; and what was wrong."""
+        info = self.header.ring if self.header else None
+        if info is None or info.kind != "file" or info.size_bytes == len(ring):
+            return ring, ""
+        if not 0 < info.size_bytes <= LARGEST_RING_BYTES:
+            raise NotOursError(f"its header says that it has {info.size_bytes} bytes")
+        whole = ring[: info.size_bytes].ljust(info.size_bytes, b"\0")
+        return whole, f"it has {len(ring)} bytes instead of {info.size_bytes}"
+
+    def _goes_on_in(self, data: bytes) -> bool:
+        """Tell whether *data*, the ring from our position on, belongs to these segments.
+
+        It repeats their last line right before our position, or goes on with a line that is chained to it.
+        A ring of zeros is one that never got anything, as after a power cut.
+        """
+        if self._last_line and len(self._last_line) < len(data) and data.endswith(self._last_line + b"\n"):
+            return True
+        line = data[: data.find(b"\n", 0, _LONGEST_LINE_BYTES) + 1].rstrip(b"\n")
+        if line and verifies(line, self._seed):
+            frame = _frame(line)
+            return not isinstance(frame, SegmentOpened) or frame.writer == self.ring.writer
+        if not self._last_line or len(self._last_line) >= len(data):
+            return True  # nothing to compare with, and nothing is taken: the walk ends at its first line
+        return not data.strip(b"\0")
+
+
+class _Walk:
+    """Goes through lines as long as they are chained and numbered, and over damage between them.
+
+    Attributes:
+        header: the newest among the lines.
+        lost: first and last seq of what was damaged.
+    """
+
+    def __init__(self, data: bytes, seed: int, expected: int | None, writer: str) -> None:
+        self.header: SegmentOpened | None = None
+        self.last_segment = 0
+        self.lost: list[tuple[int, int]] = []
+        self._data, self._at, self._writer = data, 0, writer
+        self._seed, self._expected = seed, expected
+
+    def events(self) -> Iterator[bytes]:
+        """Yield the events."""
+        while (line := self._next()) is not None or (line := self._beyond_damage()) is not None:
+            seq, frame = seq_of(line), _frame(line)
+            self._at += len(line) + 1
+            self._seed = 0 if isinstance(frame, SegmentSealed) else int(line[-10:-2], 16)
+            self._expected = seq if frame else seq + 1
+            if frame is None:
+                yield line
+            elif isinstance(frame, SegmentOpened):
+                if frame.writer != self._writer:
+                    return
+                self.header, self.last_segment = frame, frame.segment
+
+    def _line_at(self, at: int) -> bytes | None:
+        end = self._data.find(b"\n", at, at + _LONGEST_LINE_BYTES)
+        return self._data[at:end] if end >= 0 else None
+
+    def _next(self) -> bytes | None:
+        line = self._line_at(self._at)
+        if line is None or not verifies(line, self._seed):
+            return None
+        seq = _number(line)
+        return line if seq is not None and self._expected in (None, seq) else None
+
+    def _beyond_damage(self) -> bytes | None:
+        """Return the next line that goes on after damaged ones, if there is one.
+
+        What follows the newest line is of an earlier lap, with lower seqs, or was never written.
+        """
+        if self._expected is None or not self._at:
+            return None  # nothing before proves that what comes is of this stream
+        at, seeds = self._at, frozenset({0})
+        while (line := self._line_at(at)) is not None:
+            seq = _number(line)
+            if seq is not None and seq >= self._expected and any(verifies(line, seed) for seed in seeds):
+                if seq > self._expected:
+                    self.lost.append((self._expected, seq - 1))
+                self._at = at
+                return line
+            stored = stored_crc(line)
+            seeds = frozenset({0}) if stored is None else frozenset({0, stored})
+            at += len(line) + 1
+        return None
+
+
+def _number(line: bytes) -> int | None:
+    with contextlib.suppress(ValueError):
+        return seq_of(line)
+    return None
+
+
+def _frame(line: bytes) -> SegmentOpened | SegmentSealed | None:
+    if b'"type":"segment_' not in line[:80]:
+        return None
+    with contextlib.suppress(msgspec.MsgspecError):
+        event = decode(line)
+        if isinstance(event, (SegmentOpened, SegmentSealed)):
+            return event
+    return None
+
+
+def below_which(ring: SegmentName, rings: list[SegmentName]) -> int:
+    """Return the number of the first segment whose stream lies in a later ring."""
+    return min((other.segment for other in rings if other.segment > ring.segment), default=sys.maxsize)
+
+
+def suffix_of(line: bytes) -> bytes:
+    """Return *line* without its checksum, to be chained anew."""
+    return line[:-SUFFIX_BYTES]
