@@ -26,6 +26,9 @@ MAX_LINE_BYTES = 1 << 20
 _encoder = msgspec.json.Encoder()
 _union = reduce(or_, KNOWN)
 _decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_union)
+# The library raises these as they are: bytes that are no text, and values nested thousands deep.
+_NO_JSON = (UnicodeDecodeError, RecursionError)
+_LARGEST_SEQ = (1 << 63) - 1
 _KNOWN_TAGS = frozenset(str(kind.__struct_config__.tag) for kind in KNOWN)
 
 
@@ -90,9 +93,9 @@ def seq_of(line: bytes) -> int:
         raise ValueError("the line does not begin with its seq")
     end = line.find(b",", 7, 32)
     digits = line[7:end]
-    if not digits.isdigit():
+    if not digits.isdigit() or (seq := int(digits)) > _LARGEST_SEQ:
         raise ValueError("the line does not begin with its seq")
-    return int(digits)
+    return seq
 
 
 def decode(line: bytes, *, from_format: int = FORMAT) -> AnyEvent:
@@ -101,13 +104,16 @@ def decode(line: bytes, *, from_format: int = FORMAT) -> AnyEvent:
     Raises:
         msgspec.MsgspecError: not JSON, or not an event.
     """
-    if from_format == FORMAT:
-        try:
-            event: AnyEvent = _decoder.decode(line)
-            return event
-        except msgspec.ValidationError:
-            pass
-    return _decode_slowly(line, from_format)
+    try:
+        if from_format == FORMAT:
+            try:
+                event: AnyEvent = _decoder.decode(line)
+                return event
+            except msgspec.ValidationError:
+                pass
+        return _decode_slowly(line, from_format)
+    except _NO_JSON as error:
+        raise msgspec.DecodeError(str(error)) from error
 
 
 def _decode_slowly(line: bytes, from_format: int) -> AnyEvent:
@@ -130,9 +136,13 @@ def decode_lines(lines: Sequence[bytes], *, from_format: int = FORMAT) -> list[A
     """
     if from_format == FORMAT:
         try:
-            return _decoder.decode_lines(b"\n".join(lines))
-        except msgspec.MsgspecError:
+            events: list[AnyEvent] = _decoder.decode_lines(b"\n".join(lines))
+        except (msgspec.MsgspecError, *_NO_JSON):
             pass
+        else:
+            # An object that a broken writer left open goes on in the next line; places are counted in lines.
+            if len(events) == len(lines):
+                return events
     return [_decode_or_keep(line, from_format) for line in lines]
 
 
@@ -140,4 +150,11 @@ def _decode_or_keep(line: bytes, from_format: int) -> AnyEvent:
     try:
         return decode(line, from_format=from_format)
     except msgspec.MsgspecError:
-        return UnknownEvent(seq=seq_of(line), ts=0, type="?", raw=line)
+        return UnknownEvent(seq=_seq_if_any(line), ts=0, type="?", raw=line)
+
+
+def _seq_if_any(line: bytes) -> int:
+    try:
+        return seq_of(line)
+    except ValueError:
+        return -1

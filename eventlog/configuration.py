@@ -61,6 +61,6 @@ def read_table(name: str, shape: type[S], *, root: Path | None = None) -> S:
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
         return msgspec.convert(tables.get(name, {}), shape)
-    except (OSError, ValueError, msgspec.ValidationError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         where = f"[{name}] " if isinstance(error, msgspec.ValidationError) else ""
         raise ConfigurationError(path, f"{where}{error}") from error

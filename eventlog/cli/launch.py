@@ -161,9 +161,9 @@ def _start(
 
 def _begin_beside(recorder: RunRecorder, root: Path, command: list[str], *, console: bool) -> dict[str, str]:
     """Begin to capture where the run comes from and to measure it; return what tells a tracker inside so."""
+    from eventlog.lineage.load.sampler import MEASURED_BY, is_wanted
     from eventlog.lineage.origin import origin_of_command
     from eventlog.lineage.running import LOGGED_BY, Options, begin
-    from eventlog.lineage.load.sampler import MEASURED_BY, is_wanted
     from eventlog.settings import from_environment
     from eventlog.storage.system import host_name
 

@@ -90,6 +90,8 @@ def reproduce(
             raise typer.BadParameter("--what-is-missing runs nothing: leave --execute out")
         _what_is_missing(run, root, as_json)
         return
+    if _is_record(run):
+        raise typer.BadParameter(f"{run} is a record, not a run: it goes with --what-is-missing")
     from eventlog.cli.reproduce_text import write_plan, write_verdict
     from eventlog.lineage.reproduce import make_plan, read_recorded
 
@@ -158,7 +160,7 @@ def _what_is_missing(run: str, root: Path, as_json: bool) -> None:
     from eventlog.lineage.record import record_of
     from eventlog.lineage.reproduce import read_recorded
 
-    is_file = run.endswith(".json") and Path(run).is_file()
+    is_file = _is_record(run)
     if is_file:
         record = _read_record(Path(run))
     else:
@@ -172,6 +174,10 @@ def _what_is_missing(run: str, root: Path, as_json: bool) -> None:
         write_gaps(gaps, corrected_record(record) if is_file else None)
     if any(gap.kind == "missing" for gap in gaps):
         raise typer.Exit(1)
+
+
+def _is_record(run: str) -> bool:
+    return run.endswith(".json") and Path(run).is_file()
 
 
 def _read_record(path: Path) -> dict[str, object]:

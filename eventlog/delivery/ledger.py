@@ -22,6 +22,7 @@ from eventlog.errors import BadShapeError, CheckpointError, ShapeChangedError
 from eventlog.projections import RunLife
 from eventlog.sink import RunStatus, Sink
 from eventlog.storage.cursor import Checkpoint, Cursor
+from eventlog.storage.files import make_directories, read_file
 from eventlog.storage.layout import STATE_DIRECTORY, list_names
 from eventlog.storage.system import SYSTEM, System, replace_file
 
@@ -99,28 +100,28 @@ def ledger_path(run: Path, sink_name: str, destination: str) -> Path:
     return run / STATE_DIRECTORY / DIRECTORY / f"{sink_name}{ending}.json"
 
 
-def load_ledger(path: Path) -> Ledger | None:
+def load_ledger(path: Path, system: System = SYSTEM) -> Ledger | None:
     """Return the ledger at *path*, or None if there is none.
 
     Raises:
         CheckpointError: there is a file, but it is no ledger.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Ledger)
+        return msgspec.json.decode(read_file(path, system), type=Ledger)
     except FileNotFoundError:
         return None
     except (OSError, msgspec.MsgspecError, ValueError) as error:
         raise CheckpointError(path, f"it does not say how far delivery came ({error})") from error
 
 
-def generation_after(path: Path, clock: Clock = SYSTEM_CLOCK) -> int:
+def generation_after(path: Path, clock: Clock = SYSTEM_CLOCK, system: System = SYSTEM) -> int:
     """Return a generation that none was before whose ledger, at *path*, cannot be read any more.
 
     If the file does not even tell the last one, it is the time in seconds: with a smaller number a sink
     could find what an earlier generation left, and take it for its own.
     """
     try:
-        data = path.read_bytes()
+        data = read_file(path, system)
     except OSError:
         data = b""
     found = re.search(rb'"generation":(\d{1,12})[,}]', data)
@@ -135,13 +136,18 @@ def save_ledger(path: Path, ledger: Ledger, system: System = SYSTEM) -> None:
     """Keep *ledger* at *path*: after a crash there is the old or the new one, whole.
 
     Raises:
-        OSError: the old one is still there.
+        OSError: one of the two is there, whole.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    above = make_directories(path.parent, system)
     replace_file(path, msgspec.json.encode(ledger) + b"\n", system)
+    # The first one is on the disk when the names that lead to it are.
+    for directory in above:
+        system.sync_directory(directory)
 
 
-def open_ledger(path: Path, sink: Sink, sink_name: str, shape: Shape | None, *, run_id: str) -> Ledger:
+def open_ledger(
+    path: Path, sink: Sink, sink_name: str, shape: Shape | None, *, run_id: str, system: System = SYSTEM
+) -> Ledger:
     """Return the ledger at *path*, or a new one, for a delivery in *shape*; None as it was before.
 
     Raises:
@@ -150,7 +156,7 @@ def open_ledger(path: Path, sink: Sink, sink_name: str, shape: Shape | None, *, 
         CheckpointError: the ledger cannot be read.
     """
     _check_shape(sink, sink_name, shape)
-    ledger = load_ledger(path)
+    ledger = load_ledger(path, system)
     if ledger is None:
         return Ledger(sink=sink_name, destination=sink.destination, shape=shape or Shape())
     if shape is not None and shape != ledger.shape:
@@ -172,10 +178,10 @@ def restart_ledger(
     """Forget what was delivered, also if the ledger cannot be read; everything goes if *shape* is None."""
     _check_shape(sink, sink_name, shape)
     try:
-        old = load_ledger(path)
+        old = load_ledger(path, system)
         generation = old.generation + 1 if old else 0
     except CheckpointError:
-        generation = generation_after(path, clock)
+        generation = generation_after(path, clock, system)
     anew = Ledger(sink=sink_name, destination=sink.destination, shape=shape or Shape(), generation=generation)
     save_ledger(path, anew, system)
 
@@ -185,18 +191,18 @@ def _check_shape(sink: Sink, sink_name: str, shape: Shape | None) -> None:
         raise BadShapeError(f"{sink_name} copies the log as it is: {shape} cannot be had there")
 
 
-def remove_leftovers(path: Path) -> None:
+def remove_leftovers(path: Path, system: System = SYSTEM) -> None:
     """Remove what a killed process left while it replaced *path* or a file that belongs to it."""
-    for name in list_names(path.parent):
+    for name in list_names(path.parent, system):
         if name.startswith(f".{path.stem}.") and name.endswith(".tmp"):
             # One that cannot be removed hurts nobody.
             with contextlib.suppress(OSError):
-                (path.parent / name).unlink()
+                system.unlink(path.parent / name)
 
 
-def iter_ledgers(run: Path) -> Iterator[Path]:
+def iter_ledgers(run: Path, system: System = SYSTEM) -> Iterator[Path]:
     """Yield the ledgers of *run*, sorted by name."""
     directory = run / STATE_DIRECTORY / DIRECTORY
-    for name in list_names(directory):
+    for name in list_names(directory, system):
         if name.endswith(".json") and not name.startswith("."):
             yield directory / name

@@ -11,6 +11,7 @@ host = 0.40                # an hour of a machine without a GPU
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,7 @@ import msgspec
 from eventlog.configuration import read_table
 from eventlog.devices import HOST
 
-Price = Annotated[float, msgspec.Meta(ge=0, lt=float("inf"))]
+Price = Annotated[float, msgspec.Meta(ge=0, le=sys.float_info.max)]
 
 
 class Prices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -87,6 +87,14 @@ class Block(NamedTuple):
             crc=NO_CRC if crc is None else f"{crc:08x}",
         )
 
+    def before(self, seq: int) -> Block:
+        """Return the lines before *seq*."""
+        keep = seq - self.first_seq
+        if keep >= len(self.lines):
+            return self
+        cut = sum(len(line) + 1 for line in self.lines[max(0, keep) :])
+        return self._replace(lines=self.lines[: max(0, keep)], end_offset=self.end_offset - cut)
+
     def after(self, seq: int) -> Block:
         """Return the lines from *seq* on."""
         skip = seq - self.first_seq

@@ -22,7 +22,7 @@ from eventlog.errors import DurabilityError, warn_once
 from eventlog.events import ALWAYS_SYNCED, Event, type_name
 from eventlog.ids import new_writer_id
 from eventlog.storage.chain import Chain
-from eventlog.storage.files import make_directories
+from eventlog.storage.files import directories_above, make_directories
 from eventlog.storage.layout import log_directory
 from eventlog.storage.options import Identity, WriterOptions
 from eventlog.storage.stream import Place, Stream
@@ -154,14 +154,13 @@ class LogBuffer:
                 rank=self.rank,
                 forked_from=self._forked_from,
             )
+            above = directories_above(self.run)
             try:
-                above = make_directories(log_directory(self.run), self._system)
+                make_directories(log_directory(self.run), self._system, changed=above)
             except OSError as error:
                 if self._strict:
                     raise DurabilityError(log_directory(self.run), str(error)) from error
-                above = []
-            # Also those that were there already: who made them may not have lived to sync them.
-            above = list(dict.fromkeys([*above, self.run, *self.run.parents[:2]]))
+            above = list(dict.fromkeys(above))
             self._chain = Chain(self.run, identity, self.options, self.stream, self._system, above=above)
             self._last_sync_s = time.monotonic()
         # Not threading.Thread: its locks are not safe to take in a signal handler or a fresh fork.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from eventlog.storage.system import SYSTEM, System
@@ -42,11 +42,15 @@ def opened(path: Path | str, system: System = SYSTEM) -> Iterator[int]:
         system.close(fd)
 
 
-def make_directories(path: Path, system: System = SYSTEM) -> list[Path]:
+def make_directories(path: Path, system: System = SYSTEM, *, changed: list[Path] | None = None) -> list[Path]:
     """Make *path* and what is missing above it; return the directories in which new names stand.
 
     Those have to be synced before anything below *path* can be said to be on the disk.
+
+    Args:
+        changed: they are added to this list, so that they are known also if only some could be made.
     """
+    changed = [] if changed is None else changed
     missing = []
     while True:
         try:
@@ -56,9 +60,27 @@ def make_directories(path: Path, system: System = SYSTEM) -> list[Path]:
             path = path.parent
             continue
         break
-    changed = [path.parent] if is_new else []
-    changed += [directory.parent for directory in reversed(missing) if system.make_directory(directory)]
+    if is_new:
+        changed.append(path.parent)
+    for directory in reversed(missing):
+        if system.make_directory(directory):
+            changed.append(directory.parent)
     return changed
+
+
+def sync_above(directories: Iterable[Path], system: System = SYSTEM) -> None:
+    """Make the names in *directories*, which lead to a log, durable."""
+    for directory in directories:
+        with contextlib.suppress(PermissionError):  # somebody else's, and older than what we have made
+            system.sync_directory(directory)
+
+
+def directories_above(run: Path) -> list[Path]:
+    """Return the directories that hold the names of the run's log, the run, its project and the root.
+
+    Whoever made those may have been killed before their names were durable.
+    """
+    return [run, *run.parents[:3]]
 
 
 def first_line(fd: int, system: System = SYSTEM, *, at_most: int) -> bytes:

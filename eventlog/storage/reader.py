@@ -21,6 +21,7 @@ from eventlog.ids import writer_rank
 from eventlog.storage.block import Block, Finding, Problem
 from eventlog.storage.cursor import Cursor
 from eventlog.storage.layout import SegmentName, list_segments
+from eventlog.storage.repeats import Repeats, still_lost
 from eventlog.storage.segment import SegmentReader
 from eventlog.storage.system import SYSTEM, System
 
@@ -153,12 +154,20 @@ class WriterReader:
     def _read(self, reader: SegmentReader) -> Iterator[Block]:
         known = len(reader.findings)
         had_header = reader.header is not None
+        repeats: Repeats | None = None
         for block in reader.read():
             if not had_header and reader.header is not None:
                 had_header = True
                 self._join(reader)
             if len(reader.findings) > known:
-                self._note(*reader.findings[known:])
+                again: list[Block] = []
+                if block.first_seq > self.next_seq:
+                    repeats = repeats or self._after(reader.name)
+                    for part in repeats.take(self.next_seq, block.first_seq):
+                        again.append(part)
+                        self.next_seq = part.end_seq
+                        yield part
+                self._note(*still_lost(reader.findings[known:], again))
                 known = len(reader.findings)
             if self._stopped:
                 return
@@ -173,6 +182,11 @@ class WriterReader:
             self._note(*reader.findings[known:])
         if reader.seal is not None:
             self.next_seq = max(self.next_seq, reader.seal.seq)
+
+    def _after(self, damaged: SegmentName) -> Repeats:
+        names = list_segments(self.log_dir, self._system).get(self.writer, [])
+        later = [name for name in names if name.segment > damaged.segment]
+        return Repeats(self.log_dir, later, self._system)
 
     def _join(self, reader: SegmentReader) -> None:
         """Compare a segment's header with how the segment before it ended."""

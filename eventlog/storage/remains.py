@@ -49,6 +49,7 @@ class Remains:
         last_segment: the highest number that is taken.
         prev: how the last good segment ends.
         next_seq: seq after the last event that any segment holds.
+        unsure: segments of which nobody knows whether they are on the disk.
     """
 
     def __init__(self, log_dir: Path, ring: SegmentName, below: int, system: System) -> None:
@@ -58,6 +59,7 @@ class Remains:
         self.header: SegmentOpened | None = None
         self.prev: Previous | None = None
         self.newest_format = 0
+        self.unsure: list[SegmentName] = []
         self._position = 0
         self._seed = 0
         self._expected: int | None = None
@@ -74,6 +76,8 @@ class Remains:
         self.last_segment = max(self.last_segment, name.segment)
         self.next_seq = max(self.next_seq, reader.next_seq or 0)
         header = reader.header
+        if name.segment >= self.ring.segment:
+            self.unsure.append(name)  # sealed ones too: the seal may be in the cache only
         if header is None:
             return
         self.newest_format = max(self.newest_format, header.format)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from eventlog.codec import body_of, close_line, encode_fields, seq_of
 from eventlog.events import SegmentSealed
-from eventlog.storage.files import read_from
+from eventlog.storage.files import directories_above, opened, read_from, sync_above
 from eventlog.storage.layout import (
     SegmentName,
     is_network_file_system,
@@ -102,6 +102,11 @@ def _recover_locked(log_dir: Path, name: SegmentName, below: int, fd: int, syste
         return Recovery(writer, 0, None, f"{path} does not belong to this log ({error}); it was set aside")
     if remains.is_of_later_version:
         return Recovery(writer, 0, None, f"{path}: {held.problem}. Recover it with that version")
+    # What the writer had written and not synced is in the cache only; without the ring it would stay there.
+    for unsure in remains.unsure:
+        with opened(unsure.path(log_dir), system) as segment_fd:
+            system.sync(segment_fd)
+    sync_above([log_dir, *directories_above(log_dir.parent)], system)
     segment = _write_recovered(log_dir, remains, held.lines, system) if held.lines else None
     # The ring goes last: until the new segment is durable it is the only copy, and without it nobody
     # would come back for the rest.

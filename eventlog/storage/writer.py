@@ -14,6 +14,7 @@ from pathlib import Path
 
 from eventlog.codec import body_of, close_line, encode_fields
 from eventlog.events import FORMAT, Previous, RingInfo, SegmentOpened, SegmentSealed
+from eventlog.storage.files import sync_above
 from eventlog.storage.layout import SegmentName
 from eventlog.storage.processes import Process
 from eventlog.storage.processes import process_start as process_start
@@ -53,9 +54,7 @@ class SegmentWriter:
         self._fd = system.create(self.path)
         try:
             system.sync_directory(log_dir)
-            for directory in above:
-                with contextlib.suppress(PermissionError):  # somebody else's, and older than the run
-                    system.sync_directory(directory)
+            sync_above(above, system)
         except OSError:
             self.abandon()
             raise

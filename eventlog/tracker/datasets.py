@@ -80,7 +80,7 @@ class DatasetCalls(Runs):
         """Store row numbers; return them by split, and the name of the artifact."""
         if indices is None:
             return {}, None
-        from eventlog.lineage.data.source import read_indices, write_indices
+        from eventlog.lineage.data.indices import read_indices, write_indices
 
         try:
             parts = read_indices(indices, split)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -69,6 +70,23 @@ def place_run(root: Path, project: str, run_id: str, *, resume: bool, joins: boo
             )
         return Placed(candidate, is_new=True)
     raise FileExistsError(f"{path}: {MAX_SUFFIX} runs have this name")
+
+
+def unmade_run(root: Path, project: str, run_id: str, *, joins: bool) -> Placed:
+    """Return a directory for a run that cannot be made now, only named.
+
+    Args:
+        joins: take part in the run of exactly this id; else the name is one that no other run has or will get.
+
+    Raises:
+        InvalidNameError: the names cannot be directories.
+    """
+    parent = root / check_name("project", project)
+    name = check_name("run id", run_id)
+    if joins:
+        return Placed(parent / name, is_new=False)
+    short = name.encode()[: MAX_NAME_BYTES - 8].decode(errors="ignore")
+    return Placed(parent / f"{short}-{os.urandom(3).hex()}", is_new=True)
 
 
 def _is_begun_by_other_ranks(path: Path) -> bool:

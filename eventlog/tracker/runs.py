@@ -11,13 +11,13 @@ from typing import Self
 import msgspec
 
 from eventlog import events as ev
-from eventlog.errors import TrackerStateError
+from eventlog.errors import TrackerStateError, warn_once
 from eventlog.settings import Settings, from_environment
 from eventlog.storage.buffer import LogBuffer
 from eventlog.storage.options import Durability, WriterOptions
 from eventlog.tracker import finishing, lifecycle
 from eventlog.tracker.config import TrackingConfig, tag_mapping
-from eventlog.tracker.naming import Placed, default_run_id, place_run
+from eventlog.tracker.naming import Placed, default_run_id, place_run, unmade_run
 from eventlog.tracker.recording import RunRecorder
 from eventlog.values import text
 
@@ -172,9 +172,23 @@ class Runs:
         surrounding = self.settings.run_id
         if surrounding is not None and run_id is None and not self._has_joined:
             self._has_joined = True
-            root, project = self.settings.root, self.settings.project
-            return place_run(root, project, surrounding, resume=False, joins=True, rank=self.rank)
-        return place_run(self.root, self.project, run_id or name, resume=resume, joins=False, rank=self.rank)
+            root, project, joins = self.settings.root, self.settings.project, True
+            run_id = surrounding
+        else:
+            root, project, joins = self.root, self.project, False
+        try:
+            return place_run(root, project, run_id or name, resume=resume, joins=joins, rank=self.rank)
+        except OSError as error:
+            if self.strict:
+                raise
+            placed = unmade_run(root, project, run_id or name, joins=joins or resume or self.rank > 0)
+            warn_once(
+                f"place {placed.path}",
+                f"the directory {placed.path} of a new run cannot be made: {error.strerror or error}. Training "
+                f"goes on; evlog keeps some of its events and tries again. Make room on, or mend, the file "
+                f"system of {root}.",
+            )
+            return placed
 
     def _recorder(self, path: Path) -> RunRecorder:
         buffer = LogBuffer(

@@ -63,6 +63,17 @@ def run_of(project: str = "qa") -> Path:
     return run
 
 
+def test_a_diverged_metric_is_read_back_as_a_number() -> None:
+    """NaN is a text in the log only; what the getters return is arithmetic."""
+    with tracker() as one:
+        one.log({"score": 1.0, "loss": math.nan}, "d", {}, run_id="r")
+
+        (row,), (history,) = one.get_run_results("r"), one.get_experiment_history()
+
+    assert math.isnan(row["metrics"]["loss"])
+    assert math.isnan(history["metrics"]["d/loss"])
+
+
 # --- the interface --------------------------------------------------------------------------------------
 
 

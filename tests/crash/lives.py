@@ -56,6 +56,7 @@ class Notes:
         times_ns: when each call had returned.
         synced_bytes: of each segment, by number, as far as a sync of ours has returned.
         closed: 1 when `close` has said that everything is in segments.
+        faults: how many syncs have failed, and how often a file was used after that.
         promised: marks, synced bytes and closed as they were at `freeze`.
     """
 
@@ -65,6 +66,7 @@ class Notes:
         self.times_ns = memoryview(mmap.mmap(-1, threads * CALLS * 8)).cast("q")
         self.synced_bytes = memoryview(mmap.mmap(-1, SEGMENTS * 8)).cast("q")
         self.closed = memoryview(mmap.mmap(-1, 1))
+        self.faults = memoryview(mmap.mmap(-1, 16)).cast("q")
         self.promised: tuple[bytes, list[int], bool] | None = None
 
     def freeze(self) -> None:
@@ -90,11 +92,12 @@ class Notes:
 
 
 class NotingSystem(RealSystem):
-    """The real system, which notes how much of each segment is on the disk."""
+    """The real system, which notes how much of each segment is on the disk, and what failed."""
 
     def __init__(self, notes: Notes) -> None:
         self._notes = notes
         self._written: dict[int, list[int]] = {}
+        self._failed: set[int] = set()
 
     def create(self, path: Path) -> int:
         fd = super().create(path)
@@ -104,19 +107,27 @@ class NotingSystem(RealSystem):
         return fd
 
     def write(self, fd: int, data: bytes) -> int:
+        self._notes.faults[1] += fd in self._failed
         taken = super().write(fd, data)
         if fd in self._written:
             self._written[fd][1] += taken
         return taken
 
     def sync(self, fd: int) -> None:
-        super().sync(fd)
+        self._notes.faults[1] += fd in self._failed
+        try:
+            super().sync(fd)
+        except OSError:
+            self._notes.faults[0] += 1
+            self._failed.add(fd)
+            raise
         if fd in self._written:
             segment, size = self._written[fd]
             self._notes.synced_bytes[segment] = size
 
     def close(self, fd: int) -> None:
         self._written.pop(fd, None)
+        self._failed.discard(fd)
         super().close(fd)
 
 

@@ -305,7 +305,12 @@ def test_odd_values_cost_themselves_only(tmp_path: Path) -> None:
         "CREATE TABLE experiments (experiment_id TEXT, config TEXT, created_at TEXT);"
         "CREATE TABLE training_metrics (experiment_id TEXT, step, metric_name, metric_value, timestamp)",
         {
-            "experiments": [("../up", "{broken", "yesterday"), ("=1+1 ü\n", None, None), ("", "[1, 2]", ""), ("d", "[" * 100_000, "")],
+            "experiments": [
+                ("../up", "{broken", "yesterday"),
+                ("=1+1 ü\n", None, None),
+                ("", "[1, 2]", ""),
+                ("d", "[" * 100_000, ""),
+            ],
             "training_metrics": [
                 ("../up", 0, "loss", 1.0, 1737642622),
                 ("../up", "1", "loss", "0.5", "nonsense"),

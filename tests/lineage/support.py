@@ -7,6 +7,8 @@ import subprocess
 import textwrap
 from pathlib import Path
 
+import pytest
+
 from eventlog import replay
 from eventlog.lineage.capture.capture import Capture
 from eventlog.projections import RunView
@@ -45,6 +47,20 @@ def repository(directory: Path, **files: str) -> Path:
         (directory / f"{name}.py").write_text(text)
     git(directory, "add", "-A")
     git(directory, "commit", "-q", "--allow-empty", "-m", "first")
+    return directory
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a repository, which is the working directory."""
+    directory = repository(tmp_path / "code", train="print(1)\n")
+    monkeypatch.chdir(directory)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     return directory
 
 

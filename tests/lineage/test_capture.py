@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
+import zipfile
 from importlib import metadata
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 
 from eventlog import replay
 from eventlog.events import Context
+from eventlog.lineage.capture.probes.packages import installed
 from eventlog.lineage.capture.probes.scheduler import scheduler
 from eventlog.lineage.capture.probes.variables import allowed
 from eventlog.lineage.credentials import is_secret_name, without_credentials
@@ -149,6 +152,23 @@ def test_packages_on_the_path_of_the_job_count(tmp_path: Path) -> None:
     assert "other" not in environment["packages"]  # type: ignore[operator]
 
 
+def test_packages_of_every_shape_are_found(tmp_path: Path) -> None:
+    """Old ones with a file or an egg, and those inside of an archive, as `importlib.metadata` finds them."""
+    (tmp_path / "file-1.egg-info").write_text("Name: file\nVersion: 1\n")
+    for place in ("two-2.egg-info", "three-3.egg/EGG-INFO"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "PKG-INFO").write_text(f"Name: {place[:3]}\r\nVersion: 2\r\n\r\nName: no\r\n")
+    with zipfile.ZipFile(tmp_path / "app.pyz", "w") as archive:
+        archive.writestr("four-4.dist-info/METADATA", "Name: four\nVersion: 4\n")
+    (tmp_path / "broken.pyz").write_bytes(b"PK")
+    path = [str(tmp_path / name) for name in ("", "three-3.egg", "app.pyz", "broken.pyz", "gone")]
+
+    found, _ = installed(path)
+
+    assert found == {"file": "1", "four": "4", "thr": "2", "two": "2"}
+    assert found == {one.metadata["Name"]: one.version for one in metadata.distributions(path=path)}
+
+
 def test_lock_files_beside_the_code_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the directory of the code, else above it in the repository."""
     code = repository(tmp_path / "code")
@@ -257,6 +277,7 @@ def test_the_machine_is_described(tmp_path: Path) -> None:
     assert hardware["cpu_count"] == os.cpu_count()
     assert hardware["memory_bytes"] > 1 << 28  # type: ignore[operator]
     assert (hardware["host"], hardware["machine"]) == (os.uname().nodename, os.uname().machine)
+    assert hardware["os"] == platform.platform()
     assert isinstance(hardware["gpus"], list)
 
 
@@ -295,6 +316,18 @@ def test_a_driver_that_breaks_costs_a_note(tmp_path: Path) -> None:
     assert (code, err, view.status) == (0, "", "finished")
     assert "hardware: NVIDIA's GPUs are not looked at: RuntimeError: no driver" in notes(view)
     assert "packages" in view.context["environment"]
+
+
+def test_without_the_package_a_note_says_what_to_install(tmp_path: Path) -> None:
+    """Only where there is a driver: elsewhere nobody wants it."""
+    missing = with_nvml(tmp_path, "raise ImportError('not here')")
+
+    run_job(SCRIPT, tmp_path, EVLOG_LINEAGE="1", **missing)
+    run_job(SCRIPT, tmp_path, EVLOG_LINEAGE="1", **{**missing, "LD_LIBRARY_PATH": ""}, EVLOG_DIR="without")
+
+    with_driver, without = (replay.view(only_run(tmp_path / root)) for root in ("experiments", "without"))
+    assert "pip install 'evlog[system]'" in notes(with_driver)
+    assert "GPU" not in notes(without)
 
 
 @pytest.mark.parametrize(

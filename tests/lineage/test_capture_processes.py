@@ -13,6 +13,8 @@ import pytest
 
 from eventlog import replay
 from eventlog.events import Artifact, Context
+from eventlog.lineage import running
+from eventlog.lineage.capture import snapshot
 from eventlog.projections import RunView
 from eventlog.tracker import Tracker, TrackingConfig
 from tests.lineage.support import captured, git, notes, repository
@@ -204,6 +206,48 @@ def test_a_program_that_is_no_interpreter_is_not_started_again(
     monkeypatch.setattr(sys, "frozen", True, raising=False)
 
     assert "cannot be started as a Python interpreter" in notes(captured(code / "runs"))
+
+
+def test_what_is_waited_for_is_found_out_at_full_speed(
+    code: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside a job that trains the child steps back; a run that ends at once has no use for that."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "git").write_text(f"#!/bin/sh\nnice > {tmp_path}/niceness\nexit 1\n")
+    (tmp_path / "bin" / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setattr(snapshot, "START_AFTER_S", 60.0)
+
+    captured(code / "runs", "short", ends_at_once=True)
+    short = (tmp_path / "niceness").read_text()
+    monkeypatch.setattr(snapshot, "START_AFTER_S", 0.0)
+    captured(code / "runs", "long")
+
+    ours = os.nice(0)
+    assert (int(short), int((tmp_path / "niceness").read_text())) == (ours, min(19, ours + snapshot.NICENESS))
+
+
+def test_an_interrupted_end_leaves_no_part_behind(tmp_path: Path) -> None:
+    """Ctrl-C while one part is waited for ends the others without waiting, and goes on its way."""
+    ended: list[float] = []
+
+    class Slow:
+        def begin(self) -> None: ...
+        def forget(self) -> None: ...
+        def end(self, timeout_s: float) -> None:
+            ended.append(timeout_s)
+
+    class Interrupted(Slow):
+        def end(self, timeout_s: float) -> None:
+            raise KeyboardInterrupt
+
+    beside = running.Running(SimpleNamespace(path=tmp_path, run_id="a"))
+    beside.add(Slow())
+    beside.add(Interrupted())
+
+    with pytest.raises(KeyboardInterrupt):
+        beside.end(60.0)
+    assert ended == [0.0]
 
 
 # --- several runs -----------------------------------------------------------------------------------

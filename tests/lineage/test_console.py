@@ -10,11 +10,13 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from eventlog import Tracker
+from eventlog import EvlogWarning, Tracker
 from eventlog.events import Console, RunEnded
+from eventlog.lineage.console import listening
 from eventlog.lineage.console.listening import INTERVAL_S
 from eventlog.lineage.console.listening import Console as Listening
 from eventlog.lineage.running import LOGGED_BY
@@ -101,6 +103,28 @@ def test_console_leaves_the_streams_as_they_were(tmp_path: Path) -> None:
 
     assert during == (True, True, True)
     assert (sys.stdout is out, sys.stdout.write) == (True, own)
+
+
+def test_console_that_cannot_begin_leaves_the_streams_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a thread that logs, what is printed is not kept for one either; the next run is heard."""
+
+    def refuse(*_: object) -> int:
+        raise RuntimeError("can't start new thread")
+
+    own = sys.stdout.write
+    with monkeypatch.context() as patch, pytest.warns(EvlogWarning, match="no listener"):
+        patch.setattr(listening, "_thread", SimpleNamespace(start_new_thread=refuse))
+        with tracker_in(tmp_path) as tracker:
+            tracker.start_run("a")
+            during = sys.stdout.write
+    with tracker_in(tmp_path) as tracker:
+        run = start(tracker, "b")
+        print("heard")
+
+    assert during == own
+    assert printed(run) == "heard"
 
 
 def test_console_does_not_take_away_what_another_put_over_it(tmp_path: Path) -> None:

@@ -108,6 +108,7 @@ def test_a_run_on_two_kinds_of_devices_needs_both_prices(tmp_path: Path) -> None
     [
         ("'NVIDIA A100' = 2.0", "NVIDIA A100"),
         ("host = -1.0", "host"),
+        ("host = inf", "host"),
         ("devices = 3", "devices"),
         ("host =", "evlog.toml"),
     ],

@@ -173,7 +173,10 @@ def test_a_snippet_is_looked_at_and_corrected(evlog: Command, tmp_path: Path) ->
     (tmp_path / "record.json").write_text(json.dumps(TEMPLATE))
 
     done = evlog("reproduce", "record.json", "--what-is-missing")
+    alone = evlog("reproduce", "record.json")
+    executed = evlog("reproduce", "record.json", "--what-is-missing", "--execute")
 
+    assert (alone.code, executed.code) == (2, 2)
     table, _, proposed = done.out.partition("The record as it should be:")
     assert done.code == 1
     assert "missing    git_commit" in table

@@ -71,7 +71,9 @@ def test_noise_is_different_and_where(evlog: Evlog, repo: Repo) -> None:
 
 def test_small_differences_are_equal_within_tolerances(evlog: Evlog, repo: Repo) -> None:
     """What differs by less than is allowed is said with the tolerances; only what is asked for counts."""
-    repo.write("train.py", SCRIPT.replace('random.random(), "step', '1 + time.time_ns() % 1e9 * 1e-15, "step'))
+    repo.write(
+        "train.py", SCRIPT.replace('random.random(), "step', '1 + time.time_ns() % 1e9 * 1e-15, "step')
+    )
     repo.commit()
     repo.python("train.py")
 

@@ -1,9 +1,9 @@
 """A disk with two states: what the kernel shows, and what a power cut would leave.
 
-Files keep their un-synced writes as a list, directories the changes of their names. A power cut lets each of
-them through or not, within what real file systems do: any page of un-synced data may be there, be zeros or be
-there in part; the size may have come without the data; a name may have come without the file's content, or the
-other way round. What a sync has promised is always there.
+Files keep their un-synced writes as a list, directories the changes of their names. A power cut lets each
+of them through or not, within what real file systems do: any page of un-synced data may be there, be zeros or
+be there in part; the size may have come without the data; a name may have come without the file's content, or
+the other way round. What a sync has promised is always there.
 """
 
 from __future__ import annotations
@@ -94,8 +94,13 @@ class File:
             return newest
         # A page may have been written out earlier, when it held the beginning only.
         cut = choose(len(newest) + 1) if how == 1 else 0
-        same = len(os.path.commonprefix([old, newest]))
+        same = _common(old, newest)
         return newest[: max(cut, same)] + old[max(cut, same) :]
+
+
+def _common(a: bytes, b: bytes) -> int:
+    """Return how many bytes at the beginning are the same."""
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 class Directory:
@@ -158,6 +163,7 @@ class Disk:
         clock_s: seconds since some epoch; only `advance` moves it.
         free_bytes: room for more.
         cuts: how often the power was cut, which is the machine's boot.
+        living: host, boot and pid of every process, on all machines that see the disk.
     """
 
     def __init__(self, *, free_bytes: int = 1 << 40) -> None:
@@ -165,7 +171,14 @@ class Disk:
         self.clock_s = 1_763_700_000.0
         self.free_bytes = free_bytes
         self.cuts = 0
+        self.living: set[tuple[str, str, int]] = set()
         self._numbers = 0
+        self._pids = 1000
+
+    def new_pid(self) -> int:
+        """Return the number of a new process."""
+        self._pids += 1
+        return self._pids
 
     def advance(self, seconds: float) -> None:
         """Let time pass."""
@@ -175,6 +188,7 @@ class Disk:
         """Leave what a power cut leaves; all processes on the machine are gone, and so is its cache."""
         self.root = self.root.after_power_cut(choose)
         self.cuts += 1
+        self.living.clear()
 
     def new_file(self) -> File:
         """Return a file without a name."""

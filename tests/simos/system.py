@@ -5,15 +5,17 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from eventlog.storage.processes import Process
 from eventlog.storage.system import FileStat
 from tests.simos.disk import Directory, Disk, File, error
 
 CHANGING = frozenset(
-    "create write sync close preallocate map make_read_only make_directory sync_directory rename link unlink "
-    "lock".split()
+    (
+        *("create", "write", "sync", "close", "preallocate", "map", "make_read_only"),
+        *("make_directory", "sync_directory", "rename", "link", "unlink", "lock"),
+    )
 )
 """Calls after which the machine is not as it was before."""
 
@@ -84,17 +86,14 @@ class SimSystem:
         self._open: dict[int, _Open] = {}
         self._changes = 0
         self._numbers = 100
-        LIVING[(host, self.boot, self.pid)] = self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> SimSystem:
-        raise AssertionError("a process is not copied")
+        disk.living.add((host, self.boot, self.pid))
 
     def die(self) -> None:
         """End as SIGKILL does: descriptors and locks are gone, the cache keeps what it has."""
         self.is_dead = True
         for fd in list(self._open):
             self._let_go(fd)
-        LIVING.pop((self.host, self.boot, self.pid), None)
+        self.disk.living.discard((self.host, self.boot, self.pid))
 
     def _begin(self, name: str, path: Path | None) -> None:
         if self.is_dead:
@@ -298,7 +297,7 @@ class SimSystem:
         boot = process.started.partition("@")[2]
         if (process.host, boot) != (self.host, self.boot):
             return None
-        return (process.host, boot, process.pid) in LIVING
+        return (process.host, boot, process.pid) in self.disk.living
 
     # --- time ---------------------------------------------------------------------------
 
@@ -310,7 +309,3 @@ class SimSystem:
 
     def sleep(self, seconds: float) -> None:
         self.disk.advance(seconds)
-
-
-LIVING: dict[tuple[str, str, int], SimSystem] = {}
-"""The processes of all machines."""

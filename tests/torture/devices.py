@@ -61,6 +61,9 @@ class FileSystem(NamedTuple):
 _EXT4 = ("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,nodiscard", "-J", "size=4")
 ORDERED = FileSystem("ext4, data=ordered", "ext4", _EXT4, "data=ordered", 96 << 20)
 WRITEBACK = FileSystem("ext4, data=writeback", "ext4", _EXT4, "data=writeback", 96 << 20)
+SMALL_XFS = FileSystem(
+    "XFS with a small log", "xfs", ("mkfs.xfs", "-q", "-f", "--unsupported", "-l", "size=8m"), "", 128 << 20
+)
 XFS = FileSystem("XFS", "xfs", ("mkfs.xfs", "-q", "-f"), "", 320 << 20)
 
 
@@ -262,6 +265,13 @@ class Disk:
     def cut_power(self) -> None:
         """Stop the file system as a power cut does: what is not on the disk now never will be."""
         fcntl.ioctl(self._root, _GOING_DOWN, _NO_LOG_FLUSH)
+
+    def take_pages_one_by_one(self) -> None:
+        """Let no request be longer than a page: a backing file that is full takes the whole of it or fails.
+
+        The loop driver counts a longer one of which a part was taken as done: a disk that lies.
+        """
+        Path(f"/sys/block/loop{self.number}/queue/max_sectors_kb").write_text("4")
 
     def release(self) -> None:
         """Give mount and device back, in whatever state they are."""

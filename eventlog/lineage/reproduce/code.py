@@ -27,6 +27,7 @@ class CodePlan(msgspec.Struct, frozen=True, kw_only=True):
         repository: where the commit is taken from now: a directory, or an address to clone.
         diff: file with the uncommitted changes; None if there were none or they are not kept.
         in_place: no worktree: the command runs where it ran then, with the code as it is now.
+        has_submodules: as far as that is known now.
         why_not: why there is no repository, if there is none.
     """
 
@@ -37,6 +38,7 @@ class CodePlan(msgspec.Struct, frozen=True, kw_only=True):
     diff: str | None = None
     diff_sha256: str | None = None
     in_place: bool = False
+    has_submodules: bool = False
     why_not: str = ""
 
 
@@ -50,10 +52,12 @@ def plan_code(recorded: Recorded, *, repository: Path | None, in_place: bool) ->
     why_not = "where it was is not known" if place is None else why_no_commit(place, commit)
     remote = None if repository else remote
     diff, diff_sha256 = kept_diff(recorded.facts)
+    top = _top(place) if place and not why_not else None
     return CodePlan(
         commit=commit,
         root=root,
-        repository=str(_top(place)) if place and not why_not else remote,
+        repository=remote if top is None else str(top),
+        has_submodules=top is not None and has_file(top, commit, ".gitmodules"),
         is_clone=bool(why_not and remote),
         diff=None if diff is None else str(diff),
         diff_sha256=diff_sha256,
@@ -88,7 +92,9 @@ def why_no_commit(repository: Path, commit: str) -> str:
     try:
         git(repository, "rev-parse", "--git-dir")
     except ReproductionError as error:  # no repository, or one of somebody whom git does not trust
-        return error.reason.partition(";")[0]
+        reason = error.reason.partition(";")[0]
+        is_foreign = "dubious ownership" in reason
+        return reason + f"; git config --global --add safe.directory {repository}" * is_foreign
     has_it = _try_git(repository, "cat-file", "-e", f"{commit}^{{commit}}")
     return "" if has_it else f"{repository} does not have {commit}"
 

@@ -68,6 +68,8 @@ def _code_steps(plan: Plan, places: Places) -> list[str]:
     lines.append(f"git -C {repository} worktree add --detach {tree} {code.commit}")
     if code.diff:
         lines.append(f"git -C {tree} apply --index {quote(code.diff)}")
+    if code.has_submodules:
+        lines.append(f"git -C {tree} submodule update --init --recursive")
     lines += [
         f"ln -s {quote(data.path)} {quote(str(places.code / data.relative))}"
         for data in plan.data

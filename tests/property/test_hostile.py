@@ -1,0 +1,91 @@
+"""What anybody may put into a file: it is an event, or it is named as none, and it never stops a reader."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eventlog.codec import decode, decode_lines, seq_of
+from eventlog.configuration import ConfigurationError, read_table
+from eventlog.events import Note, UnknownEvent
+from eventlog.importers.text import read_text
+from eventlog.importers.text.decoding import decode as text_of
+from eventlog.query.prices import Prices
+from tests.torture import mutants
+
+SEEDS = st.integers(0, 2**32 - 1)
+GOOD = b'{"seq":0,"ts":1,"type":"note","text":"x","crc":"00000000"}'
+DEEP = b'{"seq":1,"ts":1,"type":"params","data":{"a":' + b"[" * 3000 + b"]" * 3000 + b"}}"
+NO_TEXT = b'{"seq":1,"ts":1,"type":"note","text":"\xff"}'
+
+
+@given(seed=SEEDS)
+def test_line_is_an_event_or_refused_in_one_way(seed: int) -> None:
+    """Whatever stands on a line, there is one kind of error for it."""
+    line = mutants.line(random.Random(seed))
+
+    try:
+        event = decode(line)
+    except msgspec.MsgspecError:
+        return
+
+    assert isinstance(event, msgspec.Struct)
+
+
+@given(seeds=st.lists(SEEDS, max_size=5))
+def test_each_line_is_one_event_among_others(seeds: list[int]) -> None:
+    """A line that is none takes nothing from its neighbours, and none of them is taken for two."""
+    lines = [GOOD, *(mutants.line(random.Random(seed)).replace(b"\n", b"") for seed in seeds), GOOD]
+
+    events = decode_lines(lines)
+
+    assert len(events) == len(lines)
+    assert events[0] == events[-1] == Note(seq=0, ts=1, text="x")
+
+
+@pytest.mark.parametrize("line", [DEEP, NO_TEXT], ids=["deep", "no text"])
+def test_line_that_no_library_takes_is_refused_as_any_other(line: bytes) -> None:
+    """A value nested thousands deep and bytes that are no text raise what a torn line raises."""
+    with pytest.raises(msgspec.MsgspecError):
+        decode(line)
+
+    assert [type(event) for event in decode_lines([GOOD, line])] == [Note, UnknownEvent]
+
+
+def test_lines_that_are_one_object_together_are_two_events() -> None:
+    """A line that is not closed does not swallow the next one: places are counted in lines."""
+    first, second = b'{"seq":0,"ts":1,"type":"note","x":{"crc":"00000000"}', b',"text":"y","crc":"00000000"}'
+
+    assert len(decode_lines([first, second])) == 2
+
+
+@pytest.mark.parametrize("digits", [b"9223372036854775808", b"9" * 24])
+def test_seq_has_at_most_64_bits(digits: bytes) -> None:
+    """A number that no other software can hold is no seq."""
+    with pytest.raises(ValueError, match="seq"):
+        seq_of(b'{"seq":%b,"ts":1}' % digits)
+
+
+@pytest.mark.parametrize("text", ["prices = " + "[" * 3000 + "]" * 3000, "[prices]\nhost = " + "1" * 5000])
+def test_configuration_that_no_library_takes_is_refused_as_any_other(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that nests thousands deep is a file that is not what it should be."""
+    (tmp_path / "evlog.toml").write_text(text)
+    monkeypatch.setenv("EVLOG_CONFIG", str(tmp_path / "evlog.toml"))
+
+    with pytest.raises(ConfigurationError):
+        read_table("prices", Prices)
+
+
+@given(data=st.binary(max_size=300))
+def test_any_bytes_are_a_text_log(data: bytes) -> None:
+    """An importer of text leaves out what it does not understand, and raises nothing."""
+    understood = read_text(text_of(data))
+
+    assert understood.lines >= 0

@@ -1,0 +1,345 @@
+"""Writers, readers, recoveries and checkpoints on a simulated machine, and what they promise.
+
+What is held against evlog at every look:
+
+- *kept*: what was promised is read back. While nothing worse than a kill has happened, that is every event
+  whose call returned; over a power cut, every event that a sync had reached; after a recovery or a clean end,
+  every event, also over a power cut;
+- *nothing invented*: what is read was logged, and a (writer, seq) has one content for ever, whoever read it;
+- *nothing hidden*: where numbers are missing below the last one that is read, a finding says so;
+- *dropped is counted*: what a clean log does not hold is in its `dropped` events;
+- *checkpoints* are the old one or the new one;
+- recovery does nothing the second time.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+from unittest.mock import patch
+
+import msgspec
+
+from eventlog.codec import SUFFIX_BYTES, encode_fields
+from eventlog.delivery.ledger import Ledger, load_ledger, remove_leftovers, save_ledger
+from eventlog.events import Dropped, Metrics, Note
+from eventlog.storage.buffer import LogBuffer
+from eventlog.storage.chain import Chain
+from eventlog.storage.layout import list_segments, log_directory
+from eventlog.storage.merge import RunReader
+from eventlog.storage.options import WriterOptions
+from eventlog.storage.repair import Recovery, recover_run
+from tests.simos.disk import Choose, Disk
+from tests.simos.faults import Fault, Injector
+from tests.simos.system import Killed, SimSystem
+
+RUN = Path("/experiments/demo/run-1")
+LEDGER = RUN / ".evlog" / "sinks" / "s.json"
+OPTIONS = WriterOptions(
+    ring_bytes=4096,
+    segment_bytes=1000,
+    reserve_bytes=512,
+    write_interval_s=1000.0,
+    sync_interval_s=1000.0,
+    max_block_s=0.0,
+)
+
+
+class SteppedBuffer(LogBuffer):
+    """A buffer whose flusher does nothing of its own accord: its chain is driven by hand."""
+
+    def _run(self, chain: Chain) -> None:
+        pass
+
+
+class Life:
+    """One writer, from its opening to its end.
+
+    Attributes:
+        logged: step of each event that was kept, by seq; a note's is negative.
+        dropped: how many events were not kept.
+    """
+
+    def __init__(
+        self, disk: Disk, number: int, *, options: WriterOptions = OPTIONS, faults: tuple[Fault, ...] = ()
+    ) -> None:
+        self.disk, self.system = disk, SimSystem(disk)
+        self.injector = Injector(self.system, *faults, on_hang=self._log_meanwhile)
+        self.chain: Chain = None  # type: ignore[assignment]  # until it is open
+        self.logged: dict[int, int] = {}
+        self.dropped = 0
+        self.synced = 0
+        self._step = number * 100_000
+        self.writer = f"r0-01KAHCZG{number:018d}"
+        self.buffer = SteppedBuffer(
+            RUN,
+            run_id="run-1",
+            project="demo",
+            options=options,
+            system=self.system,
+            now_ns=self.system.now_ns,
+        )
+        self.stream = self.buffer.stream
+        with patch("eventlog.storage.buffer.new_writer_id", lambda _: self.writer):
+            self.buffer.open()
+        assert self.buffer._chain is not None
+        self.chain = self.buffer._chain
+        # From here on a system call under the callers' lock would let training wait for the disk.
+        self.system.guard = self.stream.lock._is_owned  # type: ignore[attr-defined]
+
+    def _log_meanwhile(self) -> None:
+        """Log while the flusher hangs in a call: that must not wait for it."""
+        if self.chain is not None:
+            self.log(3)
+
+    def _now_ns(self) -> int:
+        return self.system.now_ns()
+
+    def log(self, count: int) -> None:
+        """Log *count* events, every fifth a note, by both ways in."""
+        for _ in range(count):
+            self._step += 1
+            is_note = self._step % 5 == 0
+            step = -self._step if is_note else self._step
+            event = Note(text=str(step)) if is_note else Metrics(step=step, data={"loss": step / 8})
+            if not is_note and self.stream.append_metrics(step, msgspec.json.encode(event.data)):  # type: ignore[union-attr]
+                kept = self.stream.place()
+            else:
+                kind = "note" if is_note else "metrics"
+                kept = self.stream.append(encode_fields(event), kind, max_block_s=0.0)
+            if kept is None:
+                self.dropped += 1
+            else:
+                self.logged[kept.seq - 1] = step
+
+    def flush(self, *, sync: bool, force: bool = False) -> None:
+        """Do what the flusher would."""
+        try:
+            self.chain.flush(sync=sync, force=force)
+        finally:
+            self.synced = max(self.synced, self.chain.synced.seq)
+
+    def close(self, *, tries: int = 30) -> bool:
+        """End the log as `LogBuffer.close` does, with time passing between tries."""
+        self.stream.close()
+        for _ in range(tries):
+            is_whole = self.chain.close("ended")
+            self.synced = max(self.synced, self.chain.synced.seq)
+            if is_whole:
+                self.synced = max(self.synced, max(self.logged, default=-1) + 1)
+                self.system.die()
+                return True
+            self.disk.advance(6.0)
+        return False
+
+    @property
+    def has_file_ring(self) -> bool:
+        """Tell whether what was logged survives a kill."""
+        return self.chain.ring_path is not None
+
+
+class Found(NamedTuple):
+    """What a reader found."""
+
+    steps: dict[str, dict[int, int]]
+    dropped: dict[str, int]
+    findings: list[str]
+
+
+class World:
+    """A machine with a run, and what it owes.
+
+    Attributes:
+        owed: seqs that have to be read, for each writer that is dead, as long as the power stays on.
+        owed_for_ever: those that have to be read after a power cut too.
+        trace: what was done, for whoever has to find out why it went wrong.
+    """
+
+    def __init__(self, *, options: WriterOptions = OPTIONS) -> None:
+        self.disk = Disk()
+        self.options = options
+        self.lives: list[Life] = []
+        self.all: dict[str, Life] = {}
+        self.owed: dict[str, set[int]] = {}
+        self.owed_for_ever: dict[str, set[int]] = {}
+        self.trace: list[str] = []
+        self._bodies: dict[tuple[str, int], bytes] = {}
+        self._saved = self._tried = 0
+
+    # --- what may happen ----------------------------------------------------------------
+
+    def open(self, *faults: Fault) -> Life | None:
+        """Let a writer begin; None if it was killed while it opened."""
+        self.trace.append(f"open {', '.join(map(str, faults))}")
+        try:
+            life = Life(self.disk, len(self.all) + 1, options=self.options, faults=faults)
+        except Killed:
+            return None
+        self.lives.append(life)
+        self.all[life.writer] = life
+        return life
+
+    def kill(self, life: Life) -> None:
+        """End a writer at once."""
+        self.trace.append(f"kill {life.writer[-4:]}")
+        life.system.die()
+        self.note_death(life)
+
+    def note_death(self, life: Life) -> None:
+        """Note what is owed of a writer that has been killed."""
+        self.lives.remove(life)
+        synced = {seq for seq in life.logged if seq < life.synced}
+        self.owed[life.writer] = set(life.logged) if life.has_file_ring else synced
+        self.owed_for_ever[life.writer] = synced
+
+    def end(self, life: Life) -> bool:
+        """Let a writer end properly; tell whether it could."""
+        self.trace.append(f"close {life.writer[-4:]}")
+        try:
+            is_whole = life.close()
+        except Killed:
+            self.note_death(life)
+            return False
+        if is_whole:
+            self.lives.remove(life)
+            self.owed[life.writer] = self.owed_for_ever[life.writer] = set(life.logged)
+        return is_whole
+
+    def do(self, life: Life, *, log: int = 0, sync: bool | None = None) -> bool:
+        """Log, then flush if *sync* is not None; tell whether the writer is still alive."""
+        self.trace.append(f"{life.writer[-4:]} log {log} sync {sync}")
+        try:
+            life.log(log)
+            if sync is not None:
+                life.flush(sync=sync)
+        except Killed:
+            self.note_death(life)
+            return False
+        return True
+
+    def cut_power(self, choose: Choose) -> None:
+        """Cut the power."""
+        self.trace.append("power cut")
+        for life in list(self.lives):
+            life.system.die()
+            self.note_death(life)
+        self.disk.cut_power(choose)
+        self.owed = {writer: set(seqs) for writer, seqs in self.owed_for_ever.items()}
+        self._tried = max(self._tried, self._saved)
+
+    def recover(self, *faults: Fault) -> list[Recovery] | None:
+        """Recover the run from another process; None if that was killed on the way."""
+        self.trace.append(f"recover {', '.join(map(str, faults))}")
+        system = SimSystem(self.disk)
+        injector = Injector(system, *faults)
+        try:
+            done = recover_run(RUN, system=system)
+        except Killed:
+            return None
+        system.die()
+        if not injector.hits and not any(recovery.problem for recovery in done):
+            for writer in self.all.keys() - {life.writer for life in self.lives}:
+                self.owed_for_ever[writer] = set(self.owed[writer])
+        return done
+
+    def save(self, *faults: Fault) -> None:
+        """Save the next checkpoint; it may fail."""
+        self._tried += 1
+        self.trace.append(f"checkpoint {self._tried} {', '.join(map(str, faults))}")
+        system = SimSystem(self.disk)
+        Injector(system, *faults)
+        try:
+            remove_leftovers(LEDGER, system)
+            save_ledger(LEDGER, Ledger(sink="s", events=self._tried), system)
+            self._saved = self._tried
+        except (Killed, OSError):
+            pass
+        system.die()
+
+    # --- what has to hold ---------------------------------------------------------------
+
+    def look(self, *, is_recovered: bool = False) -> Found:
+        """Read everything and hold it against what is owed.
+
+        Args:
+            is_recovered: dead writers were recovered without a problem, so nothing owed may be in a ring.
+        """
+        found = self._read()
+        for writer, steps in found.steps.items():
+            life = self.all.get(writer)
+            assert life is not None, f"a writer that never was: {writer}"
+            for seq, step in steps.items():
+                assert life.logged.get(seq) == step, f"invented: {writer} {seq} {step}"
+            self._check_holes(writer, steps, life, found)
+        if is_recovered:
+            for writer, seqs in self.owed.items():
+                missing = sorted(seqs - found.steps.get(writer, {}).keys())
+                assert not missing, f"lost of {writer}: {missing}; read {sorted(found.steps.get(writer, {}))}"
+        self._check_checkpoint()
+        return found
+
+    def _read(self) -> Found:
+        system = SimSystem(self.disk)
+        reader = RunReader(RUN, system=system)
+        steps: dict[str, dict[int, int]] = {}
+        dropped: dict[str, int] = {}
+        for part in reader.slices():
+            mine = steps.setdefault(part.writer, {})
+            for event in part.events:
+                assert event.seq not in mine, f"twice: {part.writer} {event.seq}"
+                if isinstance(event, Dropped):
+                    dropped[part.writer] = dropped.get(part.writer, 0) + sum(event.counts.values())
+                elif isinstance(event, Note):
+                    mine[event.seq] = int(event.text)
+                else:
+                    assert isinstance(event, Metrics), f"invented: {event}"
+                    mine[event.seq] = event.step if event.step is not None else 0
+        self._check_bodies(system)
+        system.die()
+        return Found(steps, dropped, [str(finding) for finding in reader.findings])
+
+    def _check_bodies(self, system: SimSystem) -> None:
+        """Compare every line of every segment with what anybody has read under its (writer, seq)."""
+        from eventlog.storage.segment import SegmentReader
+
+        log_dir = log_directory(RUN)
+        for writer, names in list_segments(log_dir, system).items():
+            for name in names:
+                for block in SegmentReader(name.path(log_dir), name, system=system).read():
+                    for seq, line in enumerate(block.lines, block.first_seq):
+                        body = self._bodies.setdefault((writer, seq), line[:-SUFFIX_BYTES])
+                        assert body == line[:-SUFFIX_BYTES], f"two contents of {writer} {seq}"
+
+    def _check_holes(self, writer: str, steps: dict[int, int], life: Life, found: Found) -> None:
+        last = max(steps, default=-1)
+        holes = [seq for seq in life.logged if seq < last and seq not in steps]
+        assert not holes or found.findings, f"hidden: {writer} has holes at {holes}, and nothing is said"
+
+    def _check_checkpoint(self) -> None:
+        system = SimSystem(self.disk)
+        ledger = load_ledger(LEDGER, system)
+        system.die()
+        events = 0 if ledger is None else ledger.events
+        assert self._saved <= events <= self._tried, f"checkpoint {events}, saved {self._saved}"
+
+    def check_dropped(self, life: Life, found: Found) -> None:
+        """Hold a log that has ended properly against what was dropped."""
+        untold = sum(life.stream.dropped.values())
+        assert found.dropped.get(life.writer, 0) + untold == life.dropped
+
+    def settle(self, *, choose: Choose | None = None) -> Found:
+        """Recover until nothing is left to do, twice over, and look; with *choose* after a power cut too."""
+        for _ in range(4):
+            done = self.recover()
+            assert done is not None
+            if not any(recovery.problem for recovery in done):
+                break
+        found = self.look(is_recovered=True)
+        before = self.disk.contents()
+        assert self.recover() == [] or self.lives, "the second recovery found something to do"
+        assert self.disk.contents() == before or self.lives, "the second recovery changed something"
+        if choose is not None:
+            self.cut_power(choose)
+            self.recover()
+            found = self.look(is_recovered=True)
+        return found
