@@ -276,9 +276,6 @@ def _checkpoints(reader: _Reader, rows: Iterator[Row]) -> Iterator[Timed]:
         if path is None:
             reader.leave_out(f"{reader.source.name}: checkpoints without a path")
             continue
-        size, size_mb = reader.cell(row, "size_bytes"), reader.cell(row, "size_mb")
-        if isinstance(size_mb, (int, float)) and size is None:
-            size = round(size_mb * 1024 * 1024)
         measured = columns.json_object(reader.cell(row, "metrics")) or {}
         yield (
             reader.time(row),
@@ -286,10 +283,17 @@ def _checkpoints(reader: _Reader, rows: Iterator[Row]) -> Iterator[Timed]:
                 path=text(str(path)),
                 step=reader.step(row),
                 metrics=columns.numbers(measured),
-                size_bytes=size if isinstance(size, int) else None,
+                size_bytes=_size(reader.cell(row, "size_bytes"), reader.cell(row, "size_mb")),
                 sha256=_text(reader.cell(row, "sha256")),
             ),
         )
+
+
+def _size(size: object, size_mb: object) -> int | None:
+    """Return a number of bytes, or None if neither cell holds one that a file may have."""
+    if size is None and isinstance(size_mb, (int, float)) and 0 <= size_mb < 1 << 43:
+        return round(size_mb * 1024 * 1024)
+    return size if isinstance(size, int) and size >= 0 else None
 
 
 def _others(source: Source, row: Row) -> dict[str, object]:

@@ -225,7 +225,7 @@ def opened(path: Path) -> Iterator[Database]:
     try:
         connection.execute("BEGIN")  # everything is read as of one moment
         yield Database(path, connection)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # damaged names and statements are no text
         raise SourceDatabaseError(path, str(error)) from error
     finally:
         connection.close()

@@ -76,7 +76,7 @@ def unmade_run(root: Path, project: str, run_id: str, *, joins: bool) -> Placed:
     """Return a directory for a run that cannot be made now, only named.
 
     Args:
-        joins: take part in the run of exactly this id; else the name is one that no other run has or will get.
+        joins: take part in the run of exactly this id; else no other run has the name, or will get it.
 
     Raises:
         InvalidNameError: the names cannot be directories.

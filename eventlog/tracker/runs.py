@@ -184,9 +184,9 @@ class Runs:
             placed = unmade_run(root, project, run_id or name, joins=joins or resume or self.rank > 0)
             warn_once(
                 f"place {placed.path}",
-                f"the directory {placed.path} of a new run cannot be made: {error.strerror or error}. Training "
-                f"goes on; evlog keeps some of its events and tries again. Make room on, or mend, the file "
-                f"system of {root}.",
+                f"the directory {placed.path} of a new run cannot be made: {error.strerror or error}. "
+                "Training goes on; evlog keeps some of its events and tries again. Make room on, or mend, the "
+                f"file system of {root}.",
             )
             return placed
 

@@ -113,7 +113,7 @@ def read(exp_id: str) -> dict[str, Any]:
     return names
 
 
-def test_example_of_the_quick_start_runs() -> None:
+def test_example_of_the_tracker_runs() -> None:
     """The experiment is in the log, in JSON files, and in the database."""
     exp_id = run(QUICK_START, ["local"])["exp_id"]
     found = read(exp_id)

@@ -114,11 +114,11 @@ def test_console_that_cannot_begin_leaves_the_streams_alone(
         raise RuntimeError("can't start new thread")
 
     own = sys.stdout.write
-    with monkeypatch.context() as patch, pytest.warns(EvlogWarning, match="no listener"):
+    with monkeypatch.context() as patch, tracker_in(tmp_path) as tracker:
         patch.setattr(listening, "_thread", SimpleNamespace(start_new_thread=refuse))
-        with tracker_in(tmp_path) as tracker:
+        with pytest.warns(EvlogWarning, match="no listener"):
             tracker.start_run("a")
-            during = sys.stdout.write
+        during = sys.stdout.write
     with tracker_in(tmp_path) as tracker:
         run = start(tracker, "b")
         print("heard")

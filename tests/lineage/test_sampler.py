@@ -370,9 +370,10 @@ def test_a_run_that_could_not_be_measured_leaves_room_for_the_next(
         raise RuntimeError("can't start new thread")
 
     tracker = Tracker((), output_dir=tmp_path, lineage=False, system=True, system_interval_s=0.1)
-    with monkeypatch.context() as patch, pytest.warns(EvlogWarning, match="no sampler"):
+    with monkeypatch.context() as patch:
         patch.setattr(sampler, "_thread", SimpleNamespace(start_new_thread=refuse))
-        tracker.start_run("a")
+        with pytest.warns(EvlogWarning, match="no sampler"):
+            tracker.start_run("a")
     tracker.end_run()
 
     with tracker.start_run("b"):
