@@ -185,8 +185,8 @@ class Runs:
             warn_once(
                 f"place {placed.path}",
                 f"the directory {placed.path} of a new run cannot be made: {error.strerror or error}. "
-                "Training goes on; evlog keeps some of its events and tries again. Make room on, or mend, the "
-                f"file system of {root}.",
+                "Training goes on; evlog keeps some of its events and tries again. Make room on the file "
+                f"system of {root}, or mend it.",
             )
             return placed
 
