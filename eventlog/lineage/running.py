@@ -86,10 +86,10 @@ class Options(NamedTuple):
 
 
 class Running:
-    """All that goes on beside one run."""
+    """All that goes on beside one run, that of *recorder*."""
 
     def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
+        self.recorder = recorder
         self._parts: list[Part] = []
 
     def add(self, part: Part) -> None:
@@ -99,13 +99,13 @@ class Running:
     def end(self, timeout_s: float) -> None:
         """End all parts, the last one first, in about *timeout_s* in all. The second call does nothing."""
         parts, self._parts = self._parts, []
-        _leave(self._recorder)
+        _leave(self)
         deadline = time.monotonic() + timeout_s
         interruption: BaseException | None = None
         for part in reversed(parts):
             left = 0.0 if interruption else max(0.0, deadline - time.monotonic())
             try:
-                _try(self._recorder, part, partial(part.end, left))
+                _try(self.recorder, part, partial(part.end, left))
             except BaseException as error:  # Ctrl-C: nothing is waited for any more, and nothing stays behind
                 interruption = error
         if interruption is not None:
@@ -114,7 +114,7 @@ class Running:
     def forget(self) -> None:
         """Leave everything to the parent, in a forked child."""
         parts, self._parts = self._parts, []
-        _leave(self._recorder)
+        _leave(self)
         for part in parts:
             with contextlib.suppress(Exception):  # the child must live, whatever state it inherited
                 part.forget()
@@ -122,8 +122,8 @@ class Running:
 
 def begin(recorder: Recorder, options: Options) -> Running:
     """Begin what *options* want beside the run of *recorder*. Never raises."""
-    _active.append(recorder)
     running = Running(recorder)
+    _active.append(running)
     try:
         for part in _parts(recorder, options):
             if _try(recorder, part, part.begin):
@@ -162,11 +162,17 @@ def local_rank(environment: Mapping[str, str]) -> str | None:
 
 def innermost() -> Recorder | None:
     """Return the run of this process that was begun last of those that go on."""
-    return _active[-1] if _active else None
+    return _active[-1].recorder if _active else None
 
 
-def _leave(recorder: Recorder) -> None:
-    _active[:] = [one for one in _active if one is not recorder]
+def _leave(running: Running) -> None:
+    _active[:] = [one for one in _active if one is not running]
+
+
+def forget_all() -> None:
+    """Stop what goes on beside runs that nobody ended: for programs that begin anew, such as tests."""
+    for running in reversed(list(_active)):
+        running.end(0.0)
 
 
 def taken_by(python: str | None) -> frozenset[str]:
@@ -196,4 +202,4 @@ def _try(recorder: Recorder, part: Part, call: Callable[[], None]) -> bool:
     return True
 
 
-_active: list[Recorder] = []
+_active: list[Running] = []
