@@ -29,7 +29,9 @@ from eventlog.errors import (
     UnknownSinkError,
 )
 from eventlog.sink import Sink
+from eventlog.storage.cursor import Checkpoint
 from eventlog.storage.layout import RunPath
+from eventlog.storage.merge import RunReader
 from eventlog.sync import Outcome, SyncOptions, Target, explain
 
 POLL_S = 0.1
@@ -79,6 +81,8 @@ class Followed:
         self._retry_s = RETRY_S
         self._count = 0
         self._told = ""
+        self._read_to: Checkpoint | None = None
+        self._read_at = 0.0
 
     @property
     def saves(self) -> int:
@@ -115,7 +119,7 @@ class Followed:
 
     def _is_wanted(self, now: float) -> bool:
         """Look at the files; tell whether there is something to be done, and say when to look again."""
-        if self._growth.look(now):
+        if self._growth.look(now) or self._has_arrived(now):
             self._grew_at = now
             self._new_since = now if self._new_since is None else self._new_since
             self.is_done = self.is_gone = False
@@ -131,6 +135,16 @@ class Followed:
             return False
         self.due = now + (POLL_S if now - self._grew_at < QUIET_S else QUIET_POLL_S)
         return True
+
+    def _has_arrived(self, now: float) -> bool:
+        """Tell whether bytes came where another host's file counted them already: no size tells that."""
+        if self._read_to is None or now < self._read_at:
+            return False
+        self._read_at = now + QUIET_POLL_S
+        reader = RunReader(self.run.path, start=self._read_to, waits_on_nul=True)
+        with contextlib.suppress(OSError):  # it may be gone; the next look says so
+            return next(reader.slices(), None) is not None
+        return False
 
     def _step(self, now: float, save_every_s: float, stop: threading.Event | None) -> None:
         if self._delivery is None:
@@ -161,6 +175,7 @@ class Followed:
             self._breaker.given_up()  # nothing was sent: that tells nothing of the destination
         if len(delivery.ledger.life.ended) > ends:
             self._alive_at = now
+        self._read_to = delivery.ledger.checkpoint if self._growth.is_network else None
 
     def _is_delivered(self) -> bool:
         """Tell, before a lease is taken and a sink opened, whether the destination has everything."""
@@ -213,6 +228,8 @@ class Followed:
         status = self._delivery.finish().status
         self._breaker.succeeded()
         letters, findings = self._delivery.ledger.dead_letters, self._delivery.findings
+        if self._delivery.ledger.sizes:  # else it ends in a gap that may still be filled
+            self._read_to = None
         self.close()
         if status == "running":
             self._new_since = now  # another process has joined the run at this moment

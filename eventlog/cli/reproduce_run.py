@@ -121,7 +121,7 @@ def _stopped_by_signals() -> Iterator[None]:
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
     """Let the signals that end us wait until what is done here is done."""
-    if not hasattr(signal, "pthread_sigmask"):
+    if sys.platform == "win32":
         yield
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [*_ENDING, signal.SIGINT])

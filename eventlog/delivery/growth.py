@@ -23,12 +23,13 @@ class Growth:
     Attributes:
         is_gone: there was a log, and there is none any more.
         has_new_files: files came or went; whoever has taken note of that sets it back.
+        is_network: other hosts may write here; then bytes may come later than the size that counts them.
     """
 
     def __init__(self, run: Path) -> None:
         self._log = log_directory(run)
         self._directory = os.fspath(self._log)
-        self._is_network = is_network_file_system(self._log)
+        self.is_network = is_network_file_system(self._log)
         self.is_gone = False
         self.has_new_files = True
         self._mtime_ns = -1
@@ -47,7 +48,7 @@ class Growth:
         """
         try:
             mtime_ns = os.stat(self._directory).st_mtime_ns  # noqa: PTH116 - thousands of times a second
-            if self._is_network or mtime_ns != self._mtime_ns or now >= self._list_at:
+            if self.is_network or mtime_ns != self._mtime_ns or now >= self._list_at:
                 return self._list(now, mtime_ns)
         except (FileNotFoundError, NotADirectoryError):
             self.is_gone = self._mtime_ns != -1

@@ -22,7 +22,7 @@ from eventlog.errors import BadShapeError, CheckpointError, ShapeChangedError
 from eventlog.projections import RunLife
 from eventlog.sink import RunStatus, Sink
 from eventlog.storage.cursor import Checkpoint, Cursor
-from eventlog.storage.files import make_directories, read_file
+from eventlog.storage.files import directories_above, make_directories, read_file, sync_above
 from eventlog.storage.layout import STATE_DIRECTORY, list_names
 from eventlog.storage.system import SYSTEM, System, replace_file
 
@@ -138,11 +138,14 @@ def save_ledger(path: Path, ledger: Ledger, system: System = SYSTEM) -> None:
     Raises:
         OSError: one of the two is there, whole.
     """
-    above = make_directories(path.parent, system)
+    try:
+        system.stat(path)
+    except FileNotFoundError:
+        # The first one is on the disk when all names that lead to it are. Before it has its own: who finds
+        # it need not do this again.
+        above = make_directories(path.parent, system)
+        sync_above(dict.fromkeys([*above, *directories_above(path.parent.parent)]), system)
     replace_file(path, msgspec.json.encode(ledger) + b"\n", system)
-    # The first one is on the disk when the names that lead to it are.
-    for directory in above:
-        system.sync_directory(directory)
 
 
 def open_ledger(

@@ -12,6 +12,7 @@ import contextlib
 import os
 import shlex
 import signal
+import sys
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -56,7 +57,10 @@ class Command:
         finally:
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+                    if sys.platform == "win32":
+                        process.kill()
+                    else:
+                        os.killpg(process.pid, signal.SIGKILL)
                 await process.wait()
         if process.returncode != 0:
             lines = err.decode(errors="backslashreplace").strip().splitlines() or ["it said nothing"]

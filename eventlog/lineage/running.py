@@ -139,7 +139,7 @@ def begin(recorder: Recorder, options: Options) -> Running:
 
 
 def _parts(recorder: Recorder, options: Options) -> Iterator[Part]:
-    if options.lineage is not False or options.diff:
+    if sys.platform != "win32" and (options.lineage is not False or options.diff):
         from eventlog.lineage.capture.capture import Capture
 
         yield Capture(recorder, options)

@@ -75,12 +75,12 @@ def sync_above(directories: Iterable[Path], system: System = SYSTEM) -> None:
             system.sync_directory(directory)
 
 
-def directories_above(run: Path) -> list[Path]:
-    """Return the directories that hold the names of the run's log, the run, its project and the root.
+def directories_above(directory: Path) -> list[Path]:
+    """Return *directory* and four above it, which for anything in a run leads to above the root.
 
-    Whoever made those may have been killed before their names were durable.
+    Whoever made them may have been killed before their names were durable.
     """
-    return [run, *run.parents[:3]]
+    return [directory, *directory.parents[:4]]
 
 
 def first_line(fd: int, system: System = SYSTEM, *, at_most: int) -> bytes:

@@ -202,11 +202,12 @@ class WriterReader:
                 Problem.MISSING, previous.segment, 0, header.seq, f"segment {previous.segment} is not there"
             )
         elif previous is not None and before is not None and before.verified_end < previous.size_bytes:
+            # What this segment repeats is not lost with the end of that one.
             self._lost(
                 Problem.CUT,
                 previous.segment,
                 before.verified_end,
-                previous.seq,
+                min(previous.seq, header.seq),
                 f"the next segment counts {previous.size_bytes} bytes in it",
             )
         elif header.seq > self.next_seq:

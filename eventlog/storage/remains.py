@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+from zlib import crc32
 
 import msgspec
 
@@ -48,7 +49,7 @@ class Remains:
         header: of the segment from which the ring goes on, then of the newest one in the ring itself.
         last_segment: the highest number that is taken.
         prev: how the last good segment ends.
-        next_seq: seq after the last event that any segment holds.
+        next_seq: seq after the last event that a segment holds for sure.
         unsure: segments of which nobody knows whether they are on the disk.
     """
 
@@ -74,14 +75,17 @@ class Remains:
         for block in reader.read():
             last = block.lines[-1]
         self.last_segment = max(self.last_segment, name.segment)
-        self.next_seq = max(self.next_seq, reader.next_seq or 0)
         header = reader.header
+        # An earlier segment was given up because a sync failed, after which its bytes may be in the cache
+        # only, whatever a later sync says. What it may have lost is in this ring, from its first event on.
+        if name.segment >= self.ring.segment or (header is not None and header.origin == "recovery"):
+            self.next_seq = max(self.next_seq, reader.next_seq or 0)
         if name.segment >= self.ring.segment:
             self.unsure.append(name)  # sealed ones too: the seal may be in the cache only
         if header is None:
             return
         self.newest_format = max(self.newest_format, header.format)
-        if header.origin == "recovery" or reader.has_bad_tail:
+        if header.origin == "recovery" or reader.has_bad_tail or name.segment < self.ring.segment:
             return
         self.prev = Previous(
             segment=name.segment,
@@ -112,7 +116,7 @@ class Remains:
         if self.header is None:
             self._begin_with(ring)
         if self.is_of_later_version:
-            return Held([], f"it was left by a later version, which wrote format {self.newest_format}")
+            return Held([], "it was left by a later version")
         ring, problem = self._at_full_size(ring)
         start = self._position % len(ring) if ring else 0
         data = ring[start:] + ring[:start]
@@ -132,13 +136,16 @@ class Remains:
         """Take the header from the ring itself: no segment has one."""
         line = ring[: ring.find(b"\n", 0, _LONGEST_LINE_BYTES) + 1].rstrip(b"\n")
         frame = _frame(line) if line and verifies(line, 0) else None
+        if frame is None and line and verifies(line, 0):
+            self.newest_format = FORMAT + 1  # whole, and nothing that this version knows
+            return
         if not isinstance(frame, SegmentOpened):
             if ring.strip(b"\0"):
                 raise NotOursError("its first line is damaged, and there is no segment to go on from")
             return
         if (frame.writer, frame.segment) != self.ring:
             raise NotOursError(f"it is the ring of {frame.writer}, segment {frame.segment}")
-        self.header = frame
+        self.header, self.prev = frame, frame.prev
         self.newest_format = max(self.newest_format, frame.format)
 
     def _at_full_size(self, ring: bytes) -> tuple[bytes, str]:
@@ -215,7 +222,8 @@ class _Walk:
         """
         if self._expected is None or not self._at:
             return None  # nothing before proves that what comes is of this stream
-        at, seeds = self._at, frozenset({0})
+        # Also what the first damaged line should have carried, if the damage hit its checksum itself.
+        at, seeds, own = self._at, {0}, None
         while (line := self._line_at(at)) is not None:
             seq = _number(line)
             if seq is not None and seq >= self._expected and any(verifies(line, seed) for seed in seeds):
@@ -223,8 +231,8 @@ class _Walk:
                     self.lost.append((self._expected, seq - 1))
                 self._at = at
                 return line
-            stored = stored_crc(line)
-            seeds = frozenset({0}) if stored is None else frozenset({0, stored})
+            own = crc32(line[:-SUFFIX_BYTES], self._seed) if own is None else 0
+            seeds = {0, own, stored_crc(line) or 0}
             at += len(line) + 1
         return None
 

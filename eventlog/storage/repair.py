@@ -94,6 +94,10 @@ def _recover_locked(log_dir: Path, name: SegmentName, below: int, fd: int, syste
     remains = Remains(log_dir, name, below, system)
     if is_network_file_system(log_dir, system) and is_running(remains.header, system) is not False:
         return _leave_to_its_host(log_dir, name, remains, system)
+    # What the writer had written and not synced is in the cache only; without the ring it would stay there.
+    forgotten = _sync_segments(log_dir, remains.unsure, system)
+    if forgotten:
+        remains = Remains(log_dir, name, below, system)  # as they are now: some of it may read as zeros
     try:
         held = remains.held_by(read_from(fd, system))
     except NotOursError as error:
@@ -102,18 +106,40 @@ def _recover_locked(log_dir: Path, name: SegmentName, below: int, fd: int, syste
         return Recovery(writer, 0, None, f"{path} does not belong to this log ({error}); it was set aside")
     if remains.is_of_later_version:
         return Recovery(writer, 0, None, f"{path}: {held.problem}. Recover it with that version")
-    # What the writer had written and not synced is in the cache only; without the ring it would stay there.
-    for unsure in remains.unsure:
-        with opened(unsure.path(log_dir), system) as segment_fd:
-            system.sync(segment_fd)
+    lines = _lines_of(log_dir, forgotten, system, below_seq=remains.next_seq) + held.lines
     sync_above([log_dir, *directories_above(log_dir.parent)], system)
-    segment = _write_recovered(log_dir, remains, held.lines, system) if held.lines else None
+    segment = _write_recovered(log_dir, remains, lines, system) if lines else None
     # The ring goes last: until the new segment is durable it is the only copy, and without it nobody
     # would come back for the rest.
     for leftover in _leftovers_of(log_dir, writer, system):
         system.unlink(leftover)
     system.unlink(path)
-    return Recovery(writer, len(held.lines), segment, f"{path}: {held.problem}" if held.problem else "")
+    return Recovery(writer, len(lines), segment, f"{path}: {held.problem}" if held.problem else "")
+
+
+def _sync_segments(log_dir: Path, names: Iterable[SegmentName], system: System) -> list[SegmentName]:
+    """Put what the cache holds of the segments on the disk; return those of which that failed.
+
+    A second sync would succeed and prove nothing, so they have to be written again.
+    """
+    forgotten = []
+    for name in names:
+        with opened(name.path(log_dir), system) as fd:
+            try:
+                system.sync(fd)
+            except OSError:
+                forgotten.append(name)
+    return forgotten
+
+
+def _lines_of(log_dir: Path, names: Iterable[SegmentName], system: System, *, below_seq: int) -> list[bytes]:
+    """Return the events that segments hold below *below_seq*, each once."""
+    lines: list[bytes] = []
+    for name in names:
+        for block in SegmentReader(name.path(log_dir), name, system=system).read():
+            after = seq_of(lines[-1]) + 1 if lines else 0
+            lines += block.after(after).before(below_seq).lines
+    return lines
 
 
 def _leave_to_its_host(log_dir: Path, name: SegmentName, remains: Remains, system: System) -> Recovery | None:

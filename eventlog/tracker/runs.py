@@ -185,7 +185,7 @@ class Runs:
             warn_once(
                 f"place {placed.path}",
                 f"the directory {placed.path} of a new run cannot be made: {error.strerror or error}. "
-                "Training goes on; evlog keeps some of its events and tries again. Make room on the file "
+                "Training goes on; evlog keeps what it can and tries again. Make room on the file "
                 f"system of {root}, or mend it.",
             )
             return placed

@@ -201,7 +201,8 @@ def test_log_says_something_about_a_run_that_is_over(evlog: Evlog, root: Path) -
     """Tags and notes are added, and a run that failed stays failed."""
     evlog("log", "p/a", "loss=1", "--end", "failed", "--dir", str(root))
 
-    done = evlog("log", "p/a", "--tag", "owner=ada", "--tag", "kept", "--note", "diverged", "--dir", str(root))
+    words = ["--tag", "owner=ada", "--tag", "kept", "--note", "diverged", "--dir", str(root)]
+    done = evlog("log", "p/a", *words)
 
     seen = view(root / "p" / "a")
     assert done.code == 0

@@ -63,7 +63,7 @@ class Totals(NamedTuple):
     recovered: int = 0
     lost: int = 0
     invented: int = 0
-    tails: Counter[str] = Counter()
+    tails: Counter[str] = Counter()  # noqa: RUF012 - never changed in place
     problems: tuple[str, ...] = ()
 
     def plus(self, one: Round) -> Totals:
@@ -82,7 +82,15 @@ class Totals(NamedTuple):
 
     def merged(self, other: Totals) -> Totals:
         """Return the totals of both."""
-        return Totals(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+        return Totals(
+            self.rounds + other.rounds,
+            self.acknowledged + other.acknowledged,
+            self.recovered + other.recovered,
+            self.lost + other.lost,
+            self.invented + other.invented,
+            self.tails + other.tails,
+            self.problems + other.problems,
+        )
 
     @property
     def is_good(self) -> bool:
@@ -144,7 +152,7 @@ def play_round(seed: str) -> Round:
     problems += killed.problems + after.problems + [r.problem for r in recoveries if r.problem]
     lost = len(after.compared.missing(notes, RETURNED))
     lost += sum(len(a - b) for a, b in zip(killed.compared.read, after.compared.read, strict=True))
-    leftovers = [path.name for path in _log_files(run) if path.suffix not in {".jsonl"}]
+    leftovers = [path.name for path in _log_files(run) if path.suffix != ".jsonl"]
     if leftovers and not _never_began(run):
         problems.append(f"left behind: {leftovers}")
     recovered = sum(r.events for r in recoveries)
@@ -180,7 +188,7 @@ def play(rounds: int, seed: int, *, workers: int = 1) -> Totals:
         parts = [_play_apart(range(worker, rounds, workers), seed) for worker in range(workers)]
         totals = Totals()
         for pid, pipe in parts:
-            with open(pipe, "rb") as file:
+            with os.fdopen(pipe, "rb") as file:
                 data = file.read()
             os.waitpid(pid, 0)
             totals = totals.merged(
@@ -205,7 +213,7 @@ def _play_apart(numbers: range, seed: int) -> tuple[int, int]:
     if pid == 0:
         try:
             os.close(read_end)
-            with open(write_end, "wb") as pipe:
+            with os.fdopen(write_end, "wb") as pipe:
                 pickle.dump(_play_some(numbers, seed), pipe)
         finally:
             os._exit(0)

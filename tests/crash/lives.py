@@ -6,12 +6,14 @@ the call returned, and whether it promised the disk. Whatever is read back later
 
 from __future__ import annotations
 
+import faulthandler
 import hashlib
 import mmap
 import os
 import random
 import threading
 import time
+import traceback
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -158,7 +160,10 @@ def start(run: Path, how: Plan, notes: Notes) -> int:
         try:
             # What it says when its disk fails is tested elsewhere; here it would only be noise.
             warnings.simplefilter("ignore")
+            faulthandler.disable()
             live(run, how, notes)
+        except Exception:
+            traceback.print_exc()
         finally:
             os._exit(1)
     return pid
@@ -256,8 +261,8 @@ def call_of(run: Path, event: AnyEvent) -> tuple[int, int] | None:
         thread_text, _, number_text = event.text.partition(" ")
         return int(thread_text), int(number_text)
     if isinstance(event, Params):
-        thread, number = event.data.get("t"), event.data.get("n")
-        return (thread, number) if isinstance(thread, int) and isinstance(number, int) else None
+        of_thread, number = event.data.get("t"), event.data.get("n")
+        return (of_thread, number) if isinstance(of_thread, int) and isinstance(number, int) else None
     if isinstance(event, Artifact):
         thread_text, _, number_text = event.name.removesuffix(".bin").partition("-")
         call = int(thread_text), int(number_text)

@@ -2,6 +2,8 @@
 
 `format-<n>/run` is a run with two writers, rotated segments, one damaged line, one torn tail and an
 event of every type; `expected.json` is what a reader has to say of it. Neither is ever changed.
+`format-<n>/cases/<name>` are whole and damaged logs, each with its `reading.json`: see `cases`, `rings` and
+`make`.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ import pytest
 
 from eventlog.events import FORMAT, KNOWN, AnyEvent, UnknownEvent
 from eventlog.storage.merge import RunReader
+from tests.golden.make import changed, home, make, names
+from tests.golden.reading import READING, reading
 
 GOLDEN = Path(__file__).parent
 
@@ -71,3 +75,31 @@ def test_golden_log_has_an_event_of_every_type() -> None:
 
     frames = {"segment_opened", "segment_sealed"}
     assert {str(kind.__struct_config__.tag) for kind in KNOWN} - frames <= types
+
+
+FORMATS = range(1, FORMAT + 1)
+CASES = [(version, name) for version in FORMATS for name in names(version)]
+
+
+@pytest.mark.parametrize(("version", "name"), CASES, ids=[f"{version}-{name}" for version, name in CASES])
+def test_golden_case_is_read_the_same_for_ever(version: int, name: str, tmp_path: Path) -> None:
+    """Events, damage, what each policy does and what is recovered: byte for byte."""
+    case = home(version) / name
+
+    assert reading(case, tmp_path) == (case / READING).read_bytes()
+
+
+@pytest.mark.parametrize("version", FORMATS)
+def test_golden_files_are_what_they_were(version: int) -> None:
+    """Nobody has changed one, taken one away or put one in without its sum."""
+    assert changed(version) == []
+
+
+def test_golden_case_that_is_there_is_not_made_again() -> None:
+    """A golden log that follows the code proves nothing."""
+    before = {path: path.read_bytes() for path in home(FORMAT).rglob("*") if path.is_file()}
+
+    with pytest.raises(FileExistsError, match="never made again"):
+        make("sealed")
+
+    assert {path: path.read_bytes() for path in home(FORMAT).rglob("*") if path.is_file()} == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from pathlib import Path
 
 import msgspec
@@ -12,10 +13,12 @@ from hypothesis import strategies as st
 
 from eventlog.codec import decode, decode_lines, seq_of
 from eventlog.configuration import ConfigurationError, read_table
-from eventlog.events import Note, UnknownEvent
+from eventlog.events import Checkpoint, Note, UnknownEvent
+from eventlog.importers.sqlite import SourceDatabaseError, import_database
 from eventlog.importers.text import read_text
 from eventlog.importers.text.decoding import decode as text_of
 from eventlog.query.prices import Prices
+from eventlog.replay import events
 from tests.torture import mutants
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -89,3 +92,38 @@ def test_any_bytes_are_a_text_log(data: bytes) -> None:
     understood = read_text(text_of(data))
 
     assert understood.lines >= 0
+
+
+def _database(path: Path, size_mb: object) -> Path:
+    connection = sqlite3.connect(path)
+    connection.executescript(
+        "CREATE TABLE experiments (experiment_id TEXT, config TEXT);"
+        "CREATE TABLE checkpoints (experiment_id TEXT, step INTEGER, checkpoint_path TEXT, size_mb);"
+        "INSERT INTO experiments VALUES ('e', '{}');"
+    )
+    connection.execute("INSERT INTO checkpoints VALUES ('e', 1, 'model.pt', ?)", (size_mb,))
+    connection.commit()
+    connection.close()
+    return path
+
+
+@pytest.mark.parametrize("size_mb", [float("inf"), 1e308, 1e300, -1.0])
+def test_checkpoint_of_a_size_that_none_has_is_imported_without_it(size_mb: float, tmp_path: Path) -> None:
+    """A cell that is no number of bytes costs that number, not the import."""
+    source = _database(tmp_path / "a.db", size_mb)
+
+    (told,) = import_database(source, tmp_path / "root").experiments
+
+    (checkpoint,) = [e for e in events(tmp_path / "root" / "a" / told.run_id) if isinstance(e, Checkpoint)]
+    assert checkpoint.size_bytes is None
+
+
+def test_database_whose_own_words_are_no_text_is_refused(tmp_path: Path) -> None:
+    """Damage where the names of tables stand is damage as anywhere else."""
+    source = _database(tmp_path / "a.db", 1.0)
+    source.write_bytes(
+        source.read_bytes().replace(b"CREATE TABLE checkpoints", b"CREATE T\xffBLE checkpoints")
+    )
+
+    with pytest.raises(SourceDatabaseError):
+        import_database(source, tmp_path / "root")

@@ -34,13 +34,23 @@ class Fault(NamedTuple):
 
 
 class Injector:
-    """Lets a process's calls go wrong as planned. Several faults may be armed."""
+    """Lets a process's calls go wrong as planned. Several faults may be armed.
+
+    Attributes:
+        hits: the calls that went wrong.
+        failed_sync_at: the last of them that was a sync, after which the next one lies; 0 if none was.
+    """
 
     def __init__(self, system: SimSystem, *faults: Fault, on_hang: Callable[[], None] | None = None) -> None:
         self._system, self._faults, self._on_hang = system, list(faults), on_hang
         self._full: tuple[int, int] | None = None  # calls that still fail for want of room, and how
         self.hits: list[str] = []
+        self.failed_sync_at = 0
         system.at_call = self._at_call
+
+    def add(self, fault: Fault) -> None:
+        """Arm another fault."""
+        self._faults.append(fault)
 
     def _at_call(self, call: Call) -> None:
         if call.name not in CHANGING:
@@ -50,12 +60,16 @@ class Injector:
             self._full = (left - 1, code) if left > 1 else None
             raise error(code, call.path)
         for fault in self._faults:
+            if self._system.is_dead:
+                return
             if fault.at <= call.number < fault.at + (1 if fault.kind in FULL else fault.times):
                 self._hit(fault, call)
 
     def _hit(self, fault: Fault, call: Call) -> None:
         system, kind = self._system, fault.kind
         self.hits.append(f"{kind} {call}")
+        if call.name == "sync" and kind not in {"kill", "kill-half", "hang"}:
+            self.failed_sync_at = call.number
         if kind in {"kill", "kill-half"}:
             system.short_write = kind == "kill-half"
             system.die()

@@ -63,6 +63,7 @@ class SimSystem:
 
     Attributes:
         calls: what it has asked for.
+        changes: how many of those change something.
         at_call: called before each call; may raise, advance the clock or kill the process.
         guard: says whether a lock is held under which nobody may ask for anything.
         host, kind: the machine's name and what it takes the file system for: ``ext4``, ``nfs4``, ….
@@ -82,9 +83,9 @@ class SimSystem:
         self.guard: Callable[[], bool] = lambda: False
         self.is_dead = False
         self.short_write = False
-        self.lie: str | None = None
+        self.lie = ""
         self._open: dict[int, _Open] = {}
-        self._changes = 0
+        self.changes = 0
         self._numbers = 100
         disk.living.add((host, self.boot, self.pid))
 
@@ -99,8 +100,8 @@ class SimSystem:
         if self.is_dead:
             raise Killed
         assert not self.guard(), f"{name} {path} while callers are kept waiting by a lock"
-        self._changes += name in CHANGING
-        call = Call(self._changes if name in CHANGING else len(self.calls) + 1, name, path)
+        self.changes += name in CHANGING
+        call = Call(self.changes if name in CHANGING else len(self.calls) + 1, name, path)
         self.calls.append(call)
         if self.at_call is not None:
             self.at_call(call)
@@ -126,6 +127,8 @@ class SimSystem:
         return self._numbers
 
     def _of(self, fd: int) -> _Open:
+        if self.is_dead:
+            raise Killed
         if fd not in self._open:
             raise error(errno.EBADF)
         return self._open[fd]
@@ -169,7 +172,7 @@ class SimSystem:
 
     def sync(self, fd: int) -> None:
         one = self._of(fd)
-        self.lie = None
+        self.lie = ""
         try:
             self._begin("sync", one.path)
         except OSError:

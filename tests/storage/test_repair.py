@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import threading
 from pathlib import Path
 
@@ -132,8 +131,9 @@ def test_recovery_may_be_killed_at_any_call(tmp_path: Path, number: int, is_afte
 def test_recovery_on_a_failing_disk_keeps_the_ring(tmp_path: Path, name: str) -> None:
     """An error is reported, nothing is lost, and the next try succeeds."""
     leave_in_ring(tmp_path)
+    times = 2 if name == "sync" else 1  # the first one is made good by writing the segment's events again
 
-    recoveries = recover_run(tmp_path, system=WatchedSystem(failing(name, 1, errno.ENOSPC)))
+    recoveries = recover_run(tmp_path, system=WatchedSystem(failing(name, 1, errno.ENOSPC, times=times)))
     again = recover_run(tmp_path)
 
     assert [bool(recovery.problem) for recovery in recoveries] == [True]
@@ -161,22 +161,6 @@ def test_two_recoverers_at_once_do_the_work_once(tmp_path: Path) -> None:
         assert sum(recovery.events for recovery in done) == 20
         assert read_back(run).steps == list(range(20))
         assert len(names(run)) == 2
-
-
-def test_ring_of_another_log_is_set_aside(tmp_path: Path) -> None:
-    """Bytes that do not continue this log are never written into it."""
-    leave_in_ring(tmp_path / "a")
-    leave_in_ring(tmp_path / "b")
-    ring = log_directory(tmp_path / "a") / names(tmp_path / "a", ".ring")[0]
-    foreign = log_directory(tmp_path / "b") / names(tmp_path / "b", ".ring")[0]
-    shutil.copyfile(foreign, ring)
-
-    (recovery,) = recover_run(tmp_path / "a")
-
-    assert (recovery.events, recovery.segment) == (0, None)
-    assert "set aside" in recovery.problem
-    assert read_back(tmp_path / "a").steps == []
-    assert len(names(tmp_path / "a", ".ring-unusable")) == 1
 
 
 def test_recovery_of_a_ring_without_any_segment(tmp_path: Path) -> None:
@@ -229,20 +213,6 @@ def test_recovery_of_a_ring_that_has_wrapped(tmp_path: Path) -> None:
     read = read_back(tmp_path)
     assert read.steps == list(range(1000))
     assert not read.findings
-
-
-def test_recovery_stops_at_damage_in_the_ring(tmp_path: Path) -> None:
-    """What does not verify is never written into the log as if it did."""
-    leave_in_ring(tmp_path)
-    ring = log_directory(tmp_path) / names(tmp_path, ".ring")[0]
-    data = ring.read_bytes()
-    lines = data.rstrip(b"\0").split(b"\n")
-    at = sum(len(line) + 1 for line in lines[:12]) + 50
-    ring.write_bytes(data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :])
-
-    recover_run(tmp_path)
-
-    assert read_back(tmp_path).steps == list(range(10))
 
 
 def test_recovered_run_can_be_resumed(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A log cut at every byte, filled with zeros from every byte on, and with a sector of zeros from every byte."""
+"""A log cut at every byte, with zeros from every byte to the end, and with a sector of them."""
 
 from __future__ import annotations
 

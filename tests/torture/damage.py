@@ -146,7 +146,7 @@ class _Bench:
                 self._tally.problems.append(f"flip, {where}: {error}")
                 continue
             self._tally.worst = max(self._tally.worst, len(verdict.lost))
-            found = flips.complaints(verdict, self.segment, line, at)
+            found = flips.complaints(verdict, self.segment, line, at, bit)
             self._tally.take("flipped bits", where, verdict, found)
 
     def cut(self, line: int, at: int) -> None:

@@ -58,7 +58,7 @@ class FileSystem(NamedTuple):
     size_bytes: int
 
 
-_EXT4 = ("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,nodiscard", "-J", "size=4")
+_EXT4 = ("mkfs.ext4", "-q", "-F", "-b", "4096", "-E", "lazy_itable_init=0,nodiscard", "-J", "size=4")
 ORDERED = FileSystem("ext4, data=ordered", "ext4", _EXT4, "data=ordered", 96 << 20)
 WRITEBACK = FileSystem("ext4, data=writeback", "ext4", _EXT4, "data=writeback", 96 << 20)
 SMALL_XFS = FileSystem(
@@ -92,8 +92,7 @@ def _why_no_mount() -> str | None:
 
 
 def _try_loop() -> None:
-    file = tempfile.TemporaryFile()
-    with file:
+    with tempfile.TemporaryFile() as file:
         file.truncate(1 << 20)
         os.close(_attach(file.fileno())[0])
 
@@ -115,14 +114,14 @@ def apart(work: Callable[[], T], *, as_root_of_its_own: bool = False) -> T:
         OSError: the kernel does not let us, or *work* raised it.
         ApartError: *work* raised something else, or its process died.
     """
-    return _collect(_start(work, as_root_of_its_own=as_root_of_its_own))
+    return cast("T", _collect(_start(work, as_root_of_its_own=as_root_of_its_own)))
 
 
 def all_apart(works: Sequence[Callable[[], T]]) -> list[T]:
     """Do all *works* at once, each as `apart` does, and return what they return, in order."""
     started = [_start(work) for work in works]
     try:
-        return [_collect(started.pop(0)) for _ in works]
+        return [cast("T", _collect(started.pop(0))) for _ in works]
     finally:
         for pid, pipe in started:
             os.close(pipe)
@@ -141,11 +140,11 @@ def _start(work: Callable[[], object], *, as_root_of_its_own: bool = False) -> t
     return pid, read_end
 
 
-def _collect(started: tuple[int, int]) -> T:  # type: ignore[type-var]  # as `apart` says
+def _collect(started: tuple[int, int]) -> object:
     pid, pipe_end = started
     status = 0
     try:
-        with open(pipe_end, "rb") as pipe:
+        with os.fdopen(pipe_end, "rb") as pipe:
             data = pipe.read()
     finally:
         status = _end(pid)
@@ -153,7 +152,7 @@ def _collect(started: tuple[int, int]) -> T:  # type: ignore[type-var]  # as `ap
         raise ApartError(f"the process apart died: {os.waitstatus_to_exitcode(status)}")
     outcome, value = pickle.loads(data)
     if outcome == "returned":
-        return cast("T", value)
+        return cast("object", value)
     raise value if isinstance(value, OSError) else ApartError(value)
 
 
@@ -309,7 +308,7 @@ def disk(file_system: FileSystem, directory: Path | None = None) -> Iterator[Dis
         device, number = _attach(handle)
     finally:
         # The device holds the file: without a name it goes when the device does.
-        os.unlink(name)
+        Path(name).unlink()
         os.close(handle)
     path = Path(tempfile.mkdtemp(prefix="evlog-mount-"))
     mounted = Disk(file_system, path, device, number)

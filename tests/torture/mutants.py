@@ -108,7 +108,7 @@ def bytes_mutant(data: bytes, generator: random.Random) -> bytes:
 
 
 def line(generator: random.Random) -> bytes:
-    """Return one line without a newline: arbitrary, or almost one, mostly with the crc that it should have."""
+    """Return one line without a newline: arbitrary, or almost one, mostly with a crc that fits."""
     if generator.random() < 0.05:
         return generator.randbytes(generator.randrange(60))
     fields = generator.choice(known_lines())

@@ -28,17 +28,17 @@ from eventlog.errors import EvlogError
 from eventlog.plugins import load_sink
 from eventlog.storage.options import WriterOptions
 
-POINTS = 40
+POINTS = 120
 LIMIT_S = 60.0
 _STATE = struct.Struct("6q1024s")
 OPTIONS = WriterOptions(
-    ring_bytes=1 << 16,
+    ring_bytes=1 << 14,
     segment_bytes=1 << 12,
     reserve_bytes=1 << 12,
     write_interval_s=0.002,
     sync_interval_s=0.01,
     max_block_s=0.02,
-    sync_timeout_s=0.3,
+    sync_timeout_s=0.1,
     close_timeout_s=1.0,
 )
 """Small and fast: each operation comes often, and what is bounded by a time does not take long."""
@@ -100,7 +100,7 @@ def train(root: Path, source: Path) -> None:
         tracker.log_params({"lr": 0.1, "model": {"layers": 3}})
         for step in range(POINTS):
             tracker.log_metrics({"loss": step + 0.5}, step=step)
-            if step % 10 == 9:
+            if step % 40 == 39:
                 tracker.flush()
         tracker.log_artifact(source)
         tracker.log_summary({"best": 0.5})
@@ -116,9 +116,7 @@ def deliver(root: Path, name: str) -> None:
     """Deliver the run; what cannot be done is one of our errors, or the system's own."""
     option = {"sqlite": "path", "tensorboard": "log_dir", "local": ""}.get(name, "to")
     try:
-        deliver_run(
-            root / "p" / "r", load_sink(name, **sink_options(root, option)), name, timeout_s=0.0
-        )
+        deliver_run(root / "p" / "r", load_sink(name, **sink_options(root, option)), name, timeout_s=0.0)
     except (EvlogError, OSError) as error:
         sys.stderr.write(f"not delivered: {error}\n")
 
@@ -163,7 +161,7 @@ class _Steering:
     def __init__(self, path: str | None) -> None:
         self._memory: mmap.mmap | None = None
         if path:
-            with open(path, "r+b") as file:
+            with Path(path).open("r+b") as file:
                 self._memory = mmap.mmap(file.fileno(), _STATE.size)
 
     def arm(self, case: Case) -> None:

@@ -16,7 +16,7 @@ AROUND = 6
 
 
 def changed(lines: list[bytes], at: int, change: Change, foreign: bytes) -> list[bytes]:
-    """Return *lines* with line *at* dropped, repeated, swapped with the next, replaced or preceded by another."""
+    """Return *lines* with line *at* dropped, repeated, swapped, replaced or preceded by another."""
     line, rest = lines[at], lines[at + 1 :]
     if change == "dropped":
         there = []

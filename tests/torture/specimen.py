@@ -77,7 +77,7 @@ def _events(count: int, seed: int) -> list[Event]:
     for step in range(count):
         kind = generator.randrange(40)
         if kind == 0:
-            events.append(Note(text=f"step {step}: ünïcode \n and \"quotes\" " * generator.randrange(1, 9)))
+            events.append(Note(text=f'step {step}: ünïcode \n and "quotes" ' * generator.randrange(1, 9)))
         elif kind == 1:
             events.append(Params(data={"lr": generator.random(), "layers": [1, 2, {"deep": None}]}))
         elif kind == 2:

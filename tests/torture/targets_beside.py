@@ -28,13 +28,13 @@ _TABLES: dict[str, type[msgspec.Struct]] = {"prices": Prices, "audit": AuditRule
 
 _TOML: tuple[bytes, ...] = (
     b'[prices]\ncurrency = "EUR"\nhost = 0.40\n[prices.devices]\n"NVIDIA A100*" = 2.10\n"*" = 0.90\n',
-    b'[audit]\nrequire = ["tags.owner"]\nignore = []\nmin_seeds = 3\n[audit.severity]\n"code.dirty" = "fail"\n',
+    b'[audit]\nrequire = ["tags.owner"]\nmin_seeds = 3\n[audit.severity]\n"code.dirty" = "fail"\n',
     b"[system]\nevery_s = 15\ngpus = true\n",
     b"a.b.c = 1979-05-27T07:32:00Z\n[[x]]\ny = {z = 0x1f, w = [1, 2.5, 'q']}\n",
 )
 _SWEEP: tuple[bytes, ...] = (
     b'name = "s"\ncommand = "python train.py --lr {lr}"\nmethod = "random"\ncount = 5\nseed = 1\n'
-    b"[params.lr]\nmin = 1e-4\nmax = 1e-1\nscale = \"log\"\n",
+    b'[params.lr]\nmin = 1e-4\nmax = 1e-1\nscale = "log"\n',
     b'command = ["python", "t.py"]\nmethod = "grid"\njobs = 2\ndevices = [0, 1]\n[params]\nwidth = [1, 2]\n',
     b"name: s\ncommand: python t.py {a}\nparams:\n  a: [1, 2]\n  b: {min: 0, max: 9}\n",
     b'{"command": "x {a}", "params": {"a": {"values": [1]}}}',
@@ -95,7 +95,8 @@ def take_sweep(data: bytes) -> str:
 
 @cache
 def _texts() -> tuple[bytes, ...]:
-    return tuple(path.read_bytes() for path in sorted(_LOGS.iterdir())) + (
+    return (
+        *(path.read_bytes() for path in sorted(_LOGS.iterdir())),
         b"Epoch 3/10 | train loss: 0.31 | val acc = 97.3% | lr=1e-3 | 12.5s/it\n",
         b"[10]\ttrain-auc:0.91+0.01\teval-auc:0.85\n",
         b"Namespace(lr=0.1, layers=[1, 2], name='x')\n$ python train.py --lr 0.1 --no-amp -b 32\n",
@@ -136,10 +137,11 @@ _ROWS: dict[str, tuple[object, ...]] = {
     "checkpoints": ("e1", 1, "a/b.pt", 1.5, "{}", "2025-01-02"),
 }
 _CELLS: tuple[object, ...] = (
-    None, -1, 0, 1 << 62, 1e308, -1e308, float("inf"), float("-inf"), 1e18, "", "NaN", "\0", "../../x", "/", ".",
-    "..", "9999-12-31T23:59:59.999999", "0001-01-01", "1969-12-31", "2025-13-45", "x" * 3000, b"\xff\0", b"",
-    "[" * 3000, '{"a":' * 500, '{"a": NaN, "b": 1e999}', '[[1], {"id": [1]}]', "\x1b[2J", "\ud7ff\U0010ffff", "e1",
-    "1e99999", "9" * 400, "true", "{}", "[]", '"x"', "-9223372036854775808", "12:00", "2025-01-02T03:04:05+99:99",
+    None, -1, 0, 1 << 62, 1e308, -1e308, float("inf"), float("-inf"), 1e18, "", "NaN", "\0", "../../x", "/",
+    ".", "..", "9999-12-31T23:59:59.999999", "0001-01-01", "1969-12-31", "2025-13-45", "x" * 3000, b"\xff\0",
+    "[" * 3000, '{"a":' * 500, '{"a": NaN, "b": 1e999}', '[[1], {"id": [1]}]', "\x1b[2J", b"", "1e99999",
+    "\ud7ff\U0010ffff", "9" * 400, "true", "{}", "[]", '"x"', "-9223372036854775808", "12:00",
+    "2025-01-02T03:04:05+99:99",
 )  # fmt: skip
 
 

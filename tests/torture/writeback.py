@@ -76,11 +76,15 @@ def _round(file_system: FileSystem, seed: str) -> Told:
     with small_tmpfs(MEMORY_BYTES) as memory, disk(file_system, memory) as mounted:
         mounted.take_pages_one_by_one()
         how = plan(chance, durability="synced")
-        how = how._replace(calls=CALLS, options=msgspec.structs.replace(how.options, sync_timeout_s=0.05))
+        how = how._replace(
+            calls=CALLS, closes=False, options=msgspec.structs.replace(how.options, sync_timeout_s=0.05)
+        )
         run, notes = mounted.path / "p" / "r", Notes(how.threads)
         run.parent.mkdir()
-        _suffer(memory, mounted, run, how, notes, chance)
+        died_of = _suffer(memory, mounted, run, how, notes, chance)
         told = _examine(run, how, notes)
+        if died_of != -signal.SIGKILL:
+            told.problems.append(f"the writer did not live until it was killed: {died_of}")
         if told.problems or told.lost or told.invented:
             kept = Path(tempfile.mkdtemp(prefix="evlog-writeback-"))
             with contextlib.suppress(OSError, shutil.Error):
@@ -90,8 +94,12 @@ def _round(file_system: FileSystem, seed: str) -> Told:
         return told
 
 
-def _suffer(memory: Path, mounted: Disk, run: Path, how: Plan, notes: Notes, chance: random.Random) -> None:
-    """Let a writer live while the memory is full for a time; then mount what the device holds."""
+def _suffer(memory: Path, mounted: Disk, run: Path, how: Plan, notes: Notes, chance: random.Random) -> int:
+    """Let a writer live while the memory is full for a time; then mount what the device holds.
+
+    Returns:
+        The writer's exit code: it should be that of our own SIGKILL.
+    """
     wait, pid = threading.Event(), start(run, how, notes)
     ballast = memory / "ballast"
     try:
@@ -106,9 +114,10 @@ def _suffer(memory: Path, mounted: Disk, run: Path, how: Plan, notes: Notes, cha
     finally:
         notes.freeze()
         os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+        exit_code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     mounted.unmount()
     mounted.mount()
+    return exit_code
 
 
 def _fill(ballast: Path, pages_left: int) -> None:

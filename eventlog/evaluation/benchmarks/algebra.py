@@ -134,6 +134,8 @@ def shared() -> Algebra:
 
 def serve(time_limit_s: float) -> None:
     """Answer the questions on standard input until it ends; run by the child."""
+    if sys.platform == "win32":
+        raise SystemExit("there are no limits for a process here, so nothing is worked out")
     import resource
 
     import sympy  # noqa: F401 - its import takes longer than the time limit may be

@@ -1,0 +1,122 @@
+"""A long walk: writers that come, log, fail, die and are recovered, in an order that a seed chooses."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from tests.simos.faults import Fault
+from tests.simos.world import Life, World
+
+KINDS = ["EIO", "ENOSPC", "EDQUOT", "ESTALE", "EROFS", "lie", "lie-seen", "hang", "kill", "kill-half"]
+STEPS_OF_A_WORLD = 60
+
+
+class Walk:
+    """One world and what happens in it. The same seed walks the same way."""
+
+    def __init__(self, seed: int) -> None:
+        self.world = World()
+        self._random = random.Random(seed)
+        self._actions: list[tuple[int, Callable[[], None]]] = [
+            (8, self.open),
+            (30, self.log),
+            (6, self.arm),
+            (6, self.end),
+            (6, self.kill),
+            (3, self.cut_power),
+            (8, self.recover),
+            (5, self.save),
+            (4, self.look),
+            (4, self.wait),
+            (2, self.settle),
+        ]
+
+    def step(self) -> None:
+        """Do something."""
+        weights = [weight for weight, _ in self._actions]
+        (_, action), *_ = self._random.choices(self._actions, weights)
+        action()
+
+    def _faults(self, calls: int, share: float, *, after: int = 0) -> list[Fault]:
+        if self._random.random() > share:
+            return []
+        at = after + 1 + self._random.randrange(calls)
+        return [Fault(self._random.choice(KINDS), at, self._random.choice([1, 1, 2, 5]))]
+
+    def _life(self) -> Life | None:
+        return self._random.choice(self.world.lives) if self.world.lives else None
+
+    def open(self) -> None:
+        """Let a writer begin, now and then on a bad disk."""
+        if len(self.world.lives) < 3:
+            self.world.open(*self._faults(20, 0.3))
+
+    def log(self) -> None:
+        """Log, and let the flusher do none, some or all of its work."""
+        if life := self._life():
+            sync = self._random.choice([None, False, True, True])
+            self.world.do(life, log=self._random.choice([0, 1, 3, 9, 30]), sync=sync)
+
+    def arm(self) -> None:
+        """Let one of the next calls of a writer go wrong."""
+        if life := self._life():
+            for fault in self._faults(8, 1.0, after=life.system.changes):
+                life.injector.add(fault)
+                self.world.trace.append(f"{life.writer[-4:]} arm {fault}")
+
+    def end(self) -> None:
+        """Let a writer end; one that cannot is killed."""
+        if (life := self._life()) and not self.world.end(life) and life in self.world.lives:
+            self.world.kill(life)
+
+    def kill(self) -> None:
+        """Kill a writer."""
+        if life := self._life():
+            self.world.kill(life)
+
+    def cut_power(self) -> None:
+        """Cut the power and look."""
+        self.world.cut_power(self._random.randrange)
+        self.world.look()
+
+    def recover(self) -> None:
+        """Recover, now and then on a bad disk or until killed."""
+        self.world.recover(*self._faults(14, 0.5))
+
+    def save(self) -> None:
+        """Save a checkpoint, which may fail."""
+        self.world.save(*self._faults(8, 0.4))
+
+    def look(self) -> None:
+        """Read everything."""
+        self.world.look()
+
+    def wait(self) -> None:
+        """Let time pass."""
+        self.world.disk.advance(self._random.choice([0.5, 6.0, 700.0]))
+
+    def settle(self) -> None:
+        """Recover for good and look."""
+        self.world.settle()
+
+
+def walk(steps: int, seed: int) -> int:
+    """Walk *steps* steps through many worlds; return how many calls of the system there were.
+
+    Raises:
+        AssertionError: a promise was broken; the note says which seed shows it again.
+    """
+    calls = 0
+    for number in range((steps + STEPS_OF_A_WORLD - 1) // STEPS_OF_A_WORLD):
+        one = Walk(seed + number)
+        try:
+            for _ in range(STEPS_OF_A_WORLD):
+                one.step()
+            one.world.settle(choose=random.Random(seed + number).randrange)
+        except BaseException as problem:
+            command = f"python -m tests.simos --steps {STEPS_OF_A_WORLD} --seed {seed + number}"
+            problem.add_note(f"{command}; trace: {one.world.trace}")
+            raise
+        calls += one.world.calls
+    return calls
