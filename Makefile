@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(BIN)/python
 
-.PHONY: help demo test lint unit spark crash bench docs clean
+.PHONY: help demo test lint unit spark crash torture bench docs clean
 
 help: ## show the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
@@ -53,6 +53,9 @@ spark: $(VENV)/.test ## the questions over a real Spark with two workers (needs 
 
 crash: $(VENV)/.test ## SIGKILL at 500 random moments
 	$(RUN) -m tests.crash.campaign --rounds 500
+
+torture: $(VENV)/.test ## every row of the fault campaign, into docs/explanation/durability.md (hours)
+	$(RUN) -m tests.torture
 
 bench: $(VENV)/.bench ## measure, next to the peers, in one run
 	$(RUN) -m benchmarks

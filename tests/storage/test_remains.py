@@ -102,6 +102,7 @@ def test_ring_of_another_log_is_set_aside(tmp_path: Path, is_started: bool) -> N
 
     assert (recovery.events, recovery.segment) == (0, None)
     assert "set aside" in recovery.problem
+    assert is_started or "it is the ring of r0-" in recovery.problem
     assert read_back(tmp_path / "a").steps == []
     assert len(names(tmp_path / "a", ".ring-unusable")) == 1
     assert recover_run(tmp_path / "a") == []

@@ -6,8 +6,10 @@ import argparse
 import os
 import platform
 import re
+import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -20,7 +22,12 @@ _TABLE = re.compile(r"(<!-- torture -->\n).*?(<!-- /torture -->)", re.DOTALL)
 
 
 class Played(msgspec.Struct, kw_only=True):
-    """A row as it was played."""
+    """A row as it was played.
+
+    Attributes:
+        code: the commit, with a ``+`` if something was changed since.
+        day: on which it was played, UTC.
+    """
 
     row: int
     title: str
@@ -29,6 +36,8 @@ class Played(msgspec.Struct, kw_only=True):
     seed: int
     seconds: float
     machine: str
+    code: str
+    day: str
     result: Result
 
 
@@ -45,8 +54,17 @@ def play(number: int, form: Form, seed: int) -> Played:
         seed=seed,
         seconds=round(time.monotonic() - began, 1),
         machine=f"{platform.system()} {platform.release()}, {os.cpu_count()} processors",
+        code=_commit(),
+        day=f"{datetime.now(UTC):%Y-%m-%d}",
         result=result,
     )
+
+
+def _commit() -> str:
+    """Return what is played, as git names it; empty where there is no git."""
+    command = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
+    done = subprocess.run(command, cwd=DOCS, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
 def read_record() -> dict[int, Played]:
@@ -65,13 +83,13 @@ def keep(played: Played) -> None:
 
 def table() -> str:
     """Return the table of all rows on record, as Markdown."""
-    lines = ["| | what | tried | lost | invented | result |", "|---|---|---:|---:|---:|---|"]
+    lines = ["| | what | tried | lost | invented | result | on |", "|---|---|---:|---:|---:|---|---|"]
     for row, one in sorted(read_record().items()):
         result = one.result
         counts = ", ".join(f"{count:,} {name}" for name, count in result.counts.items())
         tried = f"{result.cases:,}" + (f" ({counts})" if counts else "")
-        verdict = "kept" if result.is_good else f"{len(result.problems)} problems"
-        verdict += f"; {result.skipped}" if result.skipped else ""
+        verdict = "kept" if result.is_good else f"**{len(result.problems)} problems**"
+        verdict += f"; not tried: {result.skipped}" if result.skipped else ""
         cells = (
             row,
             f"{one.title}: {one.promise}",
@@ -79,6 +97,7 @@ def table() -> str:
             _count(result.lost),
             _count(result.invented),
             verdict,
+            f"{one.day}, {one.seconds / 60:.0f} min",
         )
         lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
     return "\n".join(lines) + "\n"

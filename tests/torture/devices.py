@@ -268,7 +268,8 @@ class Disk:
     def take_pages_one_by_one(self) -> None:
         """Let no request be longer than a page: a backing file that is full takes the whole of it or fails.
 
-        The loop driver counts a longer one of which a part was taken as done: a disk that lies.
+        The loop driver counts a longer one of which a part was taken as done: a disk that lies. For the same
+        reason the blocks of the file systems here are pages: a request of smaller ones may straddle two.
         """
         Path(f"/sys/block/loop{self.number}/queue/max_sectors_kb").write_text("4")
 

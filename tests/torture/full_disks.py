@@ -47,7 +47,7 @@ HOW = {
     "for ever": (FOR_EVER, False),
 }
 SINKS = {"local": "", "mirror": "to", "csv": "to", "tensorboard": "log_dir", "sqlite": "path"}
-SHORT_CASES = 6
+SHORT_CASES = 5
 KINDS = {"params": 1, "metrics": 2 * POINTS, "artifact": 1, "summary": 1, "media": 1, "checkpoint": 1}
 KINDS |= {"tags": 1, "note": 1, "run_started": 1, "run_ended": 1, "context": 1}
 """What `scripted.train` logs, by type."""

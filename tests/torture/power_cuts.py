@@ -32,8 +32,8 @@ from tests.torture.rows import Form, Result
 
 TITLE = "power cuts"
 PROMISE = "what was synced is read back, with `synced` every call that returned; nothing is invented"
-CUTS: dict[Form, int] = {"short": 15, "long": 10_000}
-CONSUMER_CUTS: dict[Form, int] = {"short": 3, "long": 400}
+CUTS: dict[Form, int] = {"short": 12, "long": 10_000}
+CONSUMER_CUTS: dict[Form, int] = {"short": 2, "long": 400}
 CUTS_A_DISK = 1000
 LONGEST_LIVES_S = (0.002, 0.005, 0.01, 0.03)
 MOST_CALLS = 1000

@@ -82,6 +82,10 @@ def _round(file_system: FileSystem, seed: str) -> Told:
         run, notes = mounted.path / "p" / "r", Notes(how.threads)
         run.parent.mkdir()
         died_of = _suffer(memory, mounted, run, how, notes, chance)
+        try:
+            mounted.mount()
+        except OSError:  # its own journal could not be written; then there is nothing to be read
+            return Told(Counter({"file systems beyond repair": 1}), 0, 0, [])
         told = _examine(run, how, notes)
         if died_of != -signal.SIGKILL:
             told.problems.append(f"the writer did not live until it was killed: {died_of}")
@@ -95,7 +99,7 @@ def _round(file_system: FileSystem, seed: str) -> Told:
 
 
 def _suffer(memory: Path, mounted: Disk, run: Path, how: Plan, notes: Notes, chance: random.Random) -> int:
-    """Let a writer live while the memory is full for a time; then mount what the device holds.
+    """Let a writer live while the memory is full for a time, and unmount.
 
     Returns:
         The writer's exit code: it should be that of our own SIGKILL.
@@ -116,7 +120,6 @@ def _suffer(memory: Path, mounted: Disk, run: Path, how: Plan, notes: Notes, cha
         os.kill(pid, signal.SIGKILL)
         exit_code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     mounted.unmount()
-    mounted.mount()
     return exit_code
 
 

@@ -1,0 +1,24 @@
+"""The table of the campaign stands on the page as it is on record."""
+
+from __future__ import annotations
+
+import re
+
+from tests.torture.__main__ import PAGE, read_record, table
+from tests.torture.rows import MODULES
+
+
+def test_page_shows_what_is_on_record() -> None:
+    """Nobody mends a figure by hand."""
+    shown = re.search(r"<!-- torture -->\n(.*?)<!-- /torture -->", PAGE.read_text(), re.DOTALL)
+
+    assert shown is not None
+    assert shown[1] == table()
+
+
+def test_record_holds_long_forms_of_rows_that_there_are() -> None:
+    """What the page says was played can be played."""
+    record = read_record()
+
+    assert set(record) <= set(MODULES)
+    assert {one.form for one in record.values()} <= {"long"}
