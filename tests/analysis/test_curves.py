@@ -199,6 +199,17 @@ def test_curves_refuse_options_that_do_not_exist(tmp_path: Path) -> None:
 # --- groups ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_group_of_runs_that_went_to_the_largest_numbers_is_drawn(tmp_path: Path) -> None:
+    """Their squares are no numbers any more: the band has no end, and nobody is warned about that."""
+    a, b = (log_run(tmp_path, name, points=of([1.0, sign * 1e300])) for name, sign in (("a", 1), ("b", -1)))
+
+    curve = only(curves([a, b], groups={"g": [a, b]}, root=tmp_path))
+
+    assert curve.ys == [1.0, 0.0]
+    assert curve.high == [1.0, math.inf]
+
+
 def test_group_is_mean_and_standard_deviation_over_its_runs(tmp_path: Path) -> None:
     """At steps of two runs or more; nothing is interpolated, and a single run's steps are left out."""
     a = log_run(tmp_path, "a", points=of([1.0, 2.0, 3.0, 9.0]))

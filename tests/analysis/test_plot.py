@@ -275,6 +275,8 @@ def test_plots_say_how_to_install_what_is_missing(
         (Range(0.08, 2.1), 5, [0.5, 1.0, 1.5, 2.0]),
         (Range(-3, 3), 4, [-2, 0, 2]),
         (Range(1e9, 1e9 + 10), 3, [1e9, 1e9 + 5, 1e9 + 10]),
+        (Range(0, 5e-324), 4, [0]),
+        (Range(1.0, 1.0), 4, [1.0]),
     ],
 )
 def test_ticks_are_round_numbers(shown: Range, most: int, wanted: list[float]) -> None:

@@ -19,6 +19,9 @@ Source: Okabe and Ito (2008), "Color Universal Design"; without its yellow, whic
 _LARGEST = 1e300
 """So that the width of an axis is a number too."""
 
+_SMALLEST = 1e-300
+"""So that a step between ticks has all its digits."""
+
 _UNITS = ((86_400.0, "days"), (3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
 
 
@@ -27,13 +30,6 @@ class Range(msgspec.Struct, frozen=True):
 
     low: float
     high: float
-
-
-def printable(text: str) -> str:
-    r"""Return *text* with what moves cursors, colours or directions written as ``\x1b``."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def spanned(values: Sequence[float], *, margin: float = 0.0) -> Range:
@@ -51,7 +47,7 @@ def spanned(values: Sequence[float], *, margin: float = 0.0) -> Range:
 def ticks(shown: Range, most: int) -> list[float]:
     """Return at most *most* round numbers within *shown*: multiples of 1, 2 or 5 times a power of ten."""
     span = shown.high - shown.low
-    if not math.isfinite(span) or span <= 0:
+    if not math.isfinite(span) or span / max(1, most) < _SMALLEST:
         return [shown.low]
     power = math.floor(math.log10(span / max(1, most)))
     for step in (factor * 10.0**p for p in range(power, power + 3) for factor in (1, 2, 5)):

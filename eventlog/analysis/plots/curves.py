@@ -251,9 +251,10 @@ def _of_group(label: str, key: str, parts: Sequence[Curve], x: XAxis, notes: lis
     elif not shared.any():
         notes.append(f"{label}: no two runs have {key} at the same step. Take --x relative.")
     grid, table, count = grid[shared], table[:, shared], count[shared]
-    mean = numpy.nansum(table, axis=0) / count
-    squares = numpy.nansum((table - mean) ** 2, axis=0)
-    std = numpy.sqrt(squares / numpy.maximum(count - 1, 1))
+    with numpy.errstate(over="ignore", invalid="ignore"):  # a band without end is drawn to the axis's end
+        mean = numpy.nansum(table, axis=0) / count
+        squares = numpy.nansum((table - mean) ** 2, axis=0)
+        std = numpy.sqrt(squares / numpy.maximum(count - 1, 1))
     return Curve(
         label=f"{label} (n={len(parts)})",
         key=key,

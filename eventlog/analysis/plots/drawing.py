@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from eventlog.analysis.plots.axes import COLOURS, drawable, printable, time_unit
+from eventlog.analysis.plots.axes import COLOURS, drawable, time_unit
 from eventlog.analysis.plots.curves import Curve, Curves
 from eventlog.analysis.statistics.vectors import StatisticsError, need
+from eventlog.errors import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

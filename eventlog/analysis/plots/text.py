@@ -9,7 +9,6 @@ from eventlog.analysis.plots.axes import (
     Range,
     drawable,
     moment,
-    printable,
     spanned,
     tick_text,
     ticks,
@@ -17,6 +16,7 @@ from eventlog.analysis.plots.axes import (
 )
 from eventlog.analysis.plots.canvas import Canvas, Line, draw
 from eventlog.analysis.plots.curves import Curve, Curves
+from eventlog.errors import printable
 
 NAMED = 8
 """Curves that the legend names."""
