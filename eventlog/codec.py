@@ -93,7 +93,7 @@ def seq_of(line: bytes) -> int:
         raise ValueError("the line does not begin with its seq")
     end = line.find(b",", 7, 32)
     digits = line[7:end]
-    if not digits.isdigit() or (seq := int(digits)) > _LARGEST_SEQ:
+    if end < 0 or not digits.isdigit() or (seq := int(digits)) > _LARGEST_SEQ:
         raise ValueError("the line does not begin with its seq")
     return seq
 

@@ -13,6 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
+def printable(text: str) -> str:
+    r"""Return *text* with all that moves cursors, colours or directions written as ``\x1b`` or ``\u202e``."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class EvlogError(Exception):
     """Root of all errors that evlog raises on purpose."""
 
@@ -243,6 +250,7 @@ def warn_once(key: str, message: str) -> None:
         if key in _reported:
             return
         _reported.add(key)
+    message = "\n".join(map(printable, message.split("\n")))  # names of others stand in it
     try:
         # Explicit: the line of ours that noticed would tell nobody anything.
         warnings.warn_explicit(message, EvlogWarning, "evlog", 1)

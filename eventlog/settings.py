@@ -7,6 +7,8 @@
 | ``EVLOG_RUN_ID`` | take part in this run instead of starting one (set by ``evlog run``) |
 | ``EVLOG_LINEAGE`` | ``0`` or ``off``: capture no lineage; ``1`` or ``on``: also against ``evlog.toml`` |
 | ``EVLOG_LINEAGE_PYTHON`` | the Python of which ``evlog run`` lists the packages, or empty (set by it) |
+| ``EVLOG_PRIVATE`` | ``1`` or ``on``: nobody else may read new runs; ``0`` or ``off``: not private |
+| ``EVLOG_REDACT`` | ``0`` or ``off``: log credentials as they are; ``1`` or ``on``: mask them |
 | ``EVLOG_DISABLED`` | ``1``, ``true``, ``yes`` or ``on``: log nothing, write nothing |
 | ``RANK``, ``SLURM_PROCID``, ``OMPI_COMM_WORLD_RANK`` | rank of this process, the first that is set |
 """
@@ -33,6 +35,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         lineage: whether lineage is captured, if the environment says so.
         lineage_python: the Python that a surrounding ``evlog run`` knows; None if none is around us that
             captures lineage.
+        private: whether new runs are closed to others, if the environment says so.
+        redact: whether credentials are masked, if the environment says so.
     """
 
     root: Path
@@ -42,6 +46,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rank: int
     lineage: bool | None = None
     lineage_python: str | None = None
+    private: bool | None = None
+    redact: bool | None = None
 
 
 def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
@@ -55,6 +61,8 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
         rank=_rank(env),
         lineage=_choice(env.get("EVLOG_LINEAGE", "")),
         lineage_python=env.get("EVLOG_LINEAGE_PYTHON"),
+        private=_choice(env.get("EVLOG_PRIVATE", "")),
+        redact=_choice(env.get("EVLOG_REDACT", "")),
     )
 
 

@@ -39,13 +39,16 @@ def number_in_memory(value: object) -> float:
     """Return the float that a metric's value on disk stands for.
 
     Raises:
-        BadValueError: another string than ``NaN``, ``Infinity`` or ``-Infinity``.
+        BadValueError: another string than ``NaN``, ``Infinity`` or ``-Infinity``, or a huge int.
     """
     if isinstance(value, str):
         if value in _NON_FINITE:
             return _NON_FINITE[value]
         raise BadValueError("value", "str", f"{value!r} is not a number")
-    return float(cast("float", value))
+    try:
+        return float(cast("float", value))
+    except OverflowError:  # the format ends at 64 bits, and a file may hold anything
+        raise BadValueError("value", "int", "it is larger than any float") from None
 
 
 def metric_number(key: str, value: object) -> int | float | str:

@@ -19,6 +19,7 @@ from typing import ClassVar, TextIO
 import msgspec
 
 from eventlog import events as ev
+from eventlog.errors import printable
 from eventlog.events import AnyEvent, type_name
 from eventlog.sink import Batch, Entry, RunInfo, RunStatus, Traits
 from eventlog.storage.cursor import Checkpoint
@@ -59,13 +60,6 @@ class ConsoleSink:
             time, kind = f"\x1b[2m{time}\x1b[0m", f"\x1b[{loud}m{kind}\x1b[0m"
         rank = f"[{entry.rank}] " if entry.rank else ""
         self._stream.write(f"{time}  {kind} {rank}{printable(text)}".rstrip() + "\n")
-
-
-def printable(text: str) -> str:
-    """Return *text* with everything that is no visible character or space as an escape."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _clock(t_us: int) -> str:

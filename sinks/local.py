@@ -19,7 +19,7 @@ import os
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO, Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 import orjson
 
@@ -28,6 +28,7 @@ from eventlog.clock import iso_utc
 from eventlog.projections import RunFold, RunView
 from eventlog.sink import Batch, Entry, Point, RunInfo, RunStatus, Traits
 from eventlog.storage.cursor import Checkpoint
+from eventlog.storage.modes import opener
 from eventlog.values import flatten, number_on_disk
 
 _PRETTY = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
@@ -41,7 +42,7 @@ class LocalSink:
 
     def __init__(self) -> None:
         self._fold = RunFold("", "")
-        self._points: IO[bytes] | None = None
+        self._points: BinaryIO | None = None
         self._run = Path()
         self._calls = 0
         self._young: dict[str, Path] = {}
@@ -51,7 +52,7 @@ class LocalSink:
         self._run = run.path
         self._fold = RunFold(run.project, run.run_id)
         self._calls = 0
-        self._points = self._begin("metrics.json").open("wb")
+        self._points = self._begin("metrics.json")
         self._points.write(b"[")
         return None
 
@@ -127,13 +128,15 @@ class LocalSink:
 
     # --- files -------------------------------------------------------------------------------
 
-    def _begin(self, name: str) -> Path:
+    def _begin(self, name: str) -> BinaryIO:
         young = self._run / f".{name}.{os.getpid()}.tmp"
         self._young[name] = young
-        return young
+        # Whatever has the name goes: a link would be written through, and so would one of two hard ones.
+        young.unlink(missing_ok=True)
+        return open(young, "xb", opener=opener)
 
     def _put(self, name: str, content: object) -> None:
-        with self._begin(name).open("wb") as file:
+        with self._begin(name) as file:
             file.write(orjson.dumps(content, option=_PRETTY) + b"\n")
             file.flush()
             os.fsync(file.fileno())

@@ -28,6 +28,7 @@ from eventlog.errors import EvlogError, SinkUnavailableError
 from eventlog.sink import Batch, Entry, Point, RunInfo, RunStatus, Traits
 from eventlog.storage.cursor import Checkpoint
 from eventlog.storage.layout import STATE_DIRECTORY, SegmentName
+from eventlog.storage.modes import is_private, keep_private
 from sinks._mirror.proof import expected_points, mirrored_points
 from sinks._mirror.source import Segment, Source, segment_path
 from sinks._mirror.targets import (
@@ -136,6 +137,8 @@ class MirrorSink:
         target = self._connected()
         self._run, self._source, self._problems = run, Source(run.path), {}
         self._refuse_itself(run)
+        if not self._is_url and is_private(run.path):
+            keep_private(self._directory / self._place)
         target.clear_young(self._place)
         held = target.list(self._place)
         record = self._read_record() if RECORD in held else Record()

@@ -64,6 +64,16 @@ Console = Annotated[
 ]
 
 
+Private = Annotated[
+    bool | None,
+    typer.Option(
+        "--private/--no-private",
+        help="Let nobody else read the run; default as EVLOG_PRIVATE or evlog.toml says.",
+        show_default=False,
+    ),
+]
+
+
 def run(
     command: Annotated[list[str], typer.Argument(metavar="COMMAND [ARG]...", help="What to run.")],
     track: Track = None,
@@ -73,6 +83,7 @@ def run(
     tag: RunTags = None,
     param: RunParams = None,
     console: Console = True,
+    private: Private = None,
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Run a command as a run: its output, its end, and what it logs.
@@ -87,7 +98,7 @@ def run(
     sinks = track or ["local"]
     check_sinks(sinks)
     about = _About(experiment, dict(map(_tag, tag or [])), dict(map(_param, param or [])))
-    recorder = _start(root, project or DEFAULT_PROJECT, name, about, command)
+    recorder = _start(root, project or DEFAULT_PROJECT, name, about, command, private=private)
     environment = dict(os.environ)
     if console:
         # Into a pipe Python prints in blocks, which would come late, or never after a kill.
@@ -120,13 +131,13 @@ class _About(NamedTuple):
 
 
 def _start(
-    root: Path, project: str, name: str | None, about: _About, command: list[str]
+    root: Path, project: str, name: str | None, about: _About, command: list[str], *, private: bool | None
 ) -> RunRecorder | None:
     """Return the recorder of a new run, or None if none can be made."""
     from eventlog.cli.writing import begin, open_recorder
     from eventlog.settings import from_environment
     from eventlog.storage.options import WriterOptions
-    from eventlog.tracker.naming import default_run_id, place_run
+    from eventlog.tracker.naming import default_run_id, place_run, wants_private
 
     settings = from_environment()
     if settings.is_disabled:
@@ -135,7 +146,15 @@ def _start(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what it says is for those who call it; ours follows
-            placed = place_run(root, project, wanted, resume=False, joins=False, rank=settings.rank)
+            placed = place_run(
+                root,
+                project,
+                wanted,
+                resume=False,
+                joins=False,
+                rank=settings.rank,
+                private=wants_private(root, private),
+            )
     except OSError as error:
         render.say(f"this run cannot be logged: {error}. The command runs without a log.")
         return None

@@ -202,9 +202,11 @@ class _Visit:
 
 def _make(path: Path) -> bool:
     """Make the run's directory; tell whether it was not there. Of two that try at once one is told so."""
+    from eventlog.tracker.naming import wants_private
+
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        path.mkdir()
+        path.mkdir(0o700 if wants_private(path.parent.parent) else 0o777)
     except FileExistsError:
         return False
     return True

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from datetime import date, datetime, time
 from typing import TYPE_CHECKING
 
+from eventlog.errors import printable as printable
+
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn, Task, TaskID
 
@@ -32,14 +34,10 @@ _STYLES = {
 _STATE_COLUMNS = frozenset({"status", "state", "result", "level"})
 
 
+MAX_SHOWN = 2000
+"""Characters of one value that are shown to people."""
+
 # --- text ----------------------------------------------------------------------------------------
-
-
-def printable(text: str) -> str:
-    r"""Return *text* with all that moves cursors, colours or directions written as ``\x1b`` or ``\u202e``."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def local_time(t_us: int | None) -> str:
@@ -88,6 +86,13 @@ def cell(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
+def shortened(text: str) -> str:
+    """Return *text*, or its beginning and its length if it would fill screens."""
+    return (
+        text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}… ({len(text)} characters; --json shows all)"
+    )
+
+
 def plain(value: object) -> object:
     """Return *value* in terms that JSON has; non-finite floats as the strings that the log has for them."""
     if value is None or isinstance(value, (str, int)):
@@ -114,8 +119,11 @@ def write(text: str) -> None:
 
 
 def write_json(value: object) -> None:
-    """Write *value* as indented JSON."""
-    write(json.dumps(plain(value), ensure_ascii=False, indent=2))
+    """Write *value* as indented JSON, with escapes for all that a terminal could obey."""
+    text = json.dumps(plain(value), ensure_ascii=False, indent=2)
+    for c in {c for c in text if not c.isprintable()} - {"\n"}:
+        text = text.replace(c, json.dumps(c)[1:-1])
+    write(text)
 
 
 def say(message: str) -> None:

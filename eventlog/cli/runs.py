@@ -13,6 +13,7 @@ from eventlog.cli import render
 from eventlog.cli.find import all_runs
 from eventlog.cli.options import DEFAULT_ROOT, AsJson, Root
 from eventlog.storage.layout import RunPath, list_segments, log_directory
+from eventlog.storage.modes import opener
 
 if TYPE_CHECKING:
     from eventlog.projections import RunView
@@ -101,7 +102,7 @@ def _begun(run: RunPath) -> int:
     begun = []
     for segments in list_segments(log_dir).values():
         try:
-            with segments[0].path(log_dir).open("rb") as file:
+            with open(segments[0].path(log_dir), "rb", opener=opener) as file:
                 found = _TS.search(file.readline(4096))
         except OSError:
             continue  # `outline` will say so

@@ -75,16 +75,19 @@ def _write_head(run: RunPath, view: RunView) -> None:
     }
     for name, value in head.items():
         if value:
-            render.write(f"{name:<11}{render.printable(value)}")
+            render.write(f"{name:<11}{render.printable(render.shortened(value))}")
     for note in view.notes:
         for i, line in enumerate(note.splitlines()):
-            render.write(f"{'' if i else 'note':<11}{render.printable(line)}")
+            render.write(f"{'' if i else 'note':<11}{render.printable(render.shortened(line))}")
 
 
 def _write_pairs(title: str, values: dict[str, object] | dict[str, int]) -> None:
     if values:
         render.write(f"\n{render.printable(title)}")
-        rows = [(key, render.cell(value)) for key, value in sorted(values.items())]
+        rows = [
+            (render.shortened(key), render.shortened(render.cell(value)))
+            for key, value in sorted(values.items())
+        ]
         render.write_table(("key", "value"), rows, indent=2)
 
 
@@ -185,6 +188,7 @@ def _write_artifacts(view: RunView) -> None:
 def _write_error(view: RunView) -> None:
     if view.error is None:
         return
-    render.write(f"\nerror\n  {render.printable(f'{view.error.type}: {view.error.message}')}")
+    what = render.shortened(f"{view.error.type}: {view.error.message}")
+    render.write(f"\nerror\n  {render.printable(what)}")
     for line in view.error.traceback.splitlines():
         render.write("  " + render.printable(line))

@@ -14,6 +14,7 @@ from eventlog.cli import render
 from eventlog.cli.find import resolve_runs
 from eventlog.cli.options import DEFAULT_ROOT, AsJson, Root, Runs
 from eventlog.storage.layout import RunPath, list_segments, log_directory
+from eventlog.storage.modes import opener
 
 if TYPE_CHECKING:
     from eventlog.events import SegmentSealed
@@ -122,7 +123,7 @@ def _compare_hash(report: SegmentReport, advance: Callable[[int], None]) -> str:
     if seal is None:
         return "-"
     digest, left = hashlib.sha256(), seal.size_bytes
-    with report.path.open("rb") as file:
+    with open(report.path, "rb", opener=opener) as file:
         while left > 0 and (data := file.read(min(left, _CHUNK_BYTES))):
             digest.update(data)
             left -= len(data)
@@ -137,7 +138,7 @@ def _seal_of(path: Path) -> SegmentSealed | None:
     from eventlog.codec import decode
     from eventlog.events import SegmentSealed
 
-    with path.open("rb") as file:
+    with open(path, "rb", opener=opener) as file:
         file.seek(max(0, path.stat().st_size - _SEAL_BYTES))
         last = file.read().rstrip(b"\n").rpartition(b"\n")[2]
     try:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from eventlog.codec import seq_of
 from eventlog.storage.cursor import Cursor
 from eventlog.storage.ends import last_lines
+from eventlog.storage.frames import seq_if_any
 from eventlog.storage.layout import SegmentName, list_segments, log_directory
 
 _TS = re.compile(rb'^\{"seq":\d+,"ts":(\d+)')
@@ -42,8 +42,9 @@ def _end(log_dir: Path, segments: list[SegmentName]) -> tuple[int, int] | None:
     for name in reversed(segments):
         for line in reversed(last_lines(name.path(log_dir))):
             match = _TS.match(line)
-            if match:
+            seq = seq_if_any(line)
+            if match and seq is not None:
                 # A frame carries the seq of the event that comes next.
                 is_frame = b'"type":"segment_' in line[:80]
-                return seq_of(line) + (0 if is_frame else 1), int(match[1])
+                return seq + (0 if is_frame else 1), int(match[1])
     return None

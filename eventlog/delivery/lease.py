@@ -25,9 +25,10 @@ import msgspec
 
 from eventlog.clock import chance
 from eventlog.errors import DurabilityError, LeaseHeldError, LeaseLostError
+from eventlog.storage.files import make_directories, read_file
 from eventlog.storage.layout import list_names
-from eventlog.storage.system import host_name
-from eventlog.storage.writer import process_start
+from eventlog.storage.processes import Process
+from eventlog.storage.system import SYSTEM, System, write_all
 
 BEAT_S = 10.0
 STALE_S = 60.0
@@ -60,13 +61,14 @@ class Lease:
     A forked child has no part in it.
     """
 
-    def __init__(self, path: Path, holder: Holder) -> None:
+    def __init__(self, path: Path, holder: Holder, system: System = SYSTEM) -> None:
         self.path, self.holder = path, holder
+        self._system, self._pid = system, os.getpid()
         self._checked_at = _awake_s()
 
     @property
     def _is_ours(self) -> bool:
-        return self.holder.pid == os.getpid()
+        return self._pid == os.getpid()
 
     def check(self) -> None:
         """Make sure that nobody has taken over while this process slept.
@@ -76,13 +78,13 @@ class Lease:
         """
         number = _number(self.path.name)
         for _ in range(PATIENCE):
-            if not self._is_ours or _read(self.path) != self.holder:
+            if not self._is_ours or _read(self.path, self._system) != self.holder:
                 break
-            if not any(n > number for n, _ in _leases(_stem(self.path))):
+            if not any(n > number for n, _ in _leases(_stem(self.path), self._system)):
                 self._checked_at = _awake_s()
                 return
             # Somebody takes over, or has looked too early and is about to step back.
-            time.sleep(0.005)
+            self._system.sleep(0.005)
         raise LeaseLostError(self.path)
 
     def check_if_slept(self) -> None:
@@ -99,15 +101,15 @@ class Lease:
         # The file server's clock, not ours. A file that is gone is noticed by `check`.
         with contextlib.suppress(OSError):
             if self._is_ours:
-                os.utime(self.path)
+                self._system.touch(self.path)
 
     def release(self) -> None:
         """Give it back; doing so twice is no error."""
         with _beating_lock:
             _held.discard(self)
-        if self._is_ours and _read(self.path) == self.holder:
+        if self._is_ours and _read(self.path, self._system) == self.holder:
             with contextlib.suppress(OSError):
-                self.path.unlink()
+                self._system.unlink(self.path)
 
 
 def _awake_s() -> float:
@@ -117,7 +119,7 @@ def _awake_s() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def acquire(stem: Path) -> Lease:
+def acquire(stem: Path, system: System = SYSTEM) -> Lease:
     """Return the lease of *stem*, a path without the ending.
 
     Raises:
@@ -126,49 +128,50 @@ def acquire(stem: Path) -> Lease:
     """
     for _ in range(TRIES - 1):
         with contextlib.suppress(_MetAnotherError):
-            return _acquire(stem)
+            return _acquire(stem, system)
         # Both have stepped back. Not the same wait for both, or they meet again.
-        time.sleep(0.001 + 0.019 * chance())
-    return _acquire(stem)
+        system.sleep(0.001 + 0.019 * chance())
+    return _acquire(stem, system)
 
 
 class _MetAnotherError(LeaseHeldError):
     """Somebody else tried at the same moment, and nobody has it now."""
 
 
-def _acquire(stem: Path) -> Lease:
-    dead = _dead_or_raise(stem)
+def _acquire(stem: Path, system: System) -> Lease:
+    dead = _dead_or_raise(stem, system)
     path = stem.with_name(f"{stem.name}.lock.{max((one.number for one in dead), default=0) + 1}")
-    holder = Holder(
-        host=host_name(),
-        machine=_machine(),
-        pid=os.getpid(),
-        pid_started=process_start(os.getpid()) or "",
-        nonce=os.urandom(6).hex(),
-    )
-    _create(path, holder)
+    holder = _this_holder(system)
+    _create(path, holder, system)
     # Somebody may have begun at another number between our look and our file, or at the number of one that
     # we saw dead: then neither is sure, and this one steps back.
-    others = [path_of for _, path_of in _leases(stem) if path_of != path and _look(path_of) not in dead]
-    if others or _read(path) != holder:
-        if _read(path) == holder:
-            path.unlink(missing_ok=True)
+    leases = (path_of for _, path_of in _leases(stem, system) if path_of != path)
+    others = [path_of for path_of in leases if _look(path_of, system) not in dead]
+    if others or _read(path, system) != holder:
+        if _read(path, system) == holder:
+            system.unlink(path)
         met = others[0] if others else path
-        raise _MetAnotherError(met, _describe(_read(met)))
-    _remove(dead)
-    lease = Lease(path, holder)
+        raise _MetAnotherError(met, _describe(_read(met, system)))
+    _remove(dead, system)
+    lease = Lease(path, holder, system)
     _keep_alive(lease)
     return lease
 
 
-def _create(path: Path, holder: Holder) -> None:
+def _this_holder(system: System) -> Holder:
+    host, pid, started = system.this_process()
+    ticks, _, machine = started.partition("@")
+    return Holder(host=host, machine=machine, pid=pid, pid_started=ticks, nonce=os.urandom(6).hex())
+
+
+def _create(path: Path, holder: Holder, system: System) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write_new(path, msgspec.json.encode(holder))
+        make_directories(path.parent, system)
+        _write_new(path, msgspec.json.encode(holder), system)
     except OSError as error:
         # Not there: the new holder has tidied up before it was linked.
-        if isinstance(error, (FileExistsError, FileNotFoundError)) and path.parent.is_dir():
-            raise _MetAnotherError(path, _describe(_read(path))) from None
+        if isinstance(error, (FileExistsError, FileNotFoundError)) and _is_directory(path.parent, system):
+            raise _MetAnotherError(path, _describe(_read(path, system))) from None
         raise DurabilityError(
             path.parent,
             f"what was delivered is kept there, and nothing can be written ({error.strerror or error}). Get "
@@ -176,76 +179,85 @@ def _create(path: Path, holder: Holder) -> None:
         ) from error
 
 
-def _write_new(path: Path, data: bytes) -> None:
+def _is_directory(path: Path, system: System) -> bool:
+    with contextlib.suppress(OSError):
+        system.list_directory(path)
+        return True
+    return False
+
+
+def _write_new(path: Path, data: bytes, system: System) -> None:
     """Make *path* appear with all of *data*: one that is empty would keep everybody away for a minute."""
     young = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
     try:
-        _write_exclusively(young, data)
+        _write_exclusively(young, data, system)
         try:
-            os.link(young, path)
+            system.link(young, path)
         except FileExistsError:
             # A network file system may have done it and lost the answer.
-            if young.stat().st_nlink != 2:
+            if read_file(path, system) != data:
                 raise
         except FileNotFoundError:
             raise
         except OSError:
-            _write_exclusively(path, data)  # it knows no links
+            _write_exclusively(path, data, system)  # it knows no links
     finally:
-        young.unlink(missing_ok=True)
+        # One that cannot be removed hurts nobody: it goes when the next holder tidies up.
+        with contextlib.suppress(OSError):
+            system.unlink(young)
 
 
-def _write_exclusively(path: Path, data: bytes) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o644)
+def _write_exclusively(path: Path, data: bytes, system: System) -> None:
+    fd = system.create(path)
     try:
-        os.write(fd, data)
+        write_all(system, fd, data)
     except BaseException:
-        path.unlink(missing_ok=True)
+        system.unlink(path)
         raise
     finally:
-        os.close(fd)
+        system.close(fd)
 
 
-def _remove(dead: Sequence[_Found]) -> None:
+def _remove(dead: Sequence[_Found], system: System) -> None:
     for one in dead:
         # Those of somebody else stay if they have to: they are dead, and their numbers are lower.
         with contextlib.suppress(OSError):
-            if _look(one.path) == one:
-                one.path.unlink(missing_ok=True)
+            if _look(one.path, system) == one:
+                system.unlink(one.path)
 
 
-def holder_of(stem: Path) -> str | None:
+def holder_of(stem: Path, system: System = SYSTEM) -> str | None:
     """Return who holds the lease of *stem*, in words, or None."""
-    for _, path in reversed(_leases(stem)):
-        found = _look(path)
-        if found is not None and not _is_dead(found):
+    for _, path in reversed(_leases(stem, system)):
+        found = _look(path, system)
+        if found is not None and not _is_dead(found, system):
             return _describe(found.holder)
     return None
 
 
-def _dead_or_raise(stem: Path) -> list[_Found]:
+def _dead_or_raise(stem: Path, system: System) -> list[_Found]:
     dead = []
-    for _, path in _leases(stem):
-        found = _look(path)
+    for _, path in _leases(stem, system):
+        found = _look(path, system)
         if found is None:
             continue  # given back at this moment
-        if not _is_dead(found):
-            is_still_there = _look(path) == found
+        if not _is_dead(found, system):
+            is_still_there = _look(path, system) == found
             raise (LeaseHeldError if is_still_there else _MetAnotherError)(path, _describe(found.holder))
         dead.append(found)
     return dead
 
 
-def _look(path: Path) -> _Found | None:
+def _look(path: Path, system: System) -> _Found | None:
     try:
-        return _Found(_number(path.name), path, path.stat().st_ino, _read(path))
+        return _Found(_number(path.name), path, system.stat(path).inode, _read(path, system))
     except FileNotFoundError:
         return None
 
 
-def _leases(stem: Path) -> list[tuple[int, Path]]:
+def _leases(stem: Path, system: System) -> list[tuple[int, Path]]:
     prefix = f"{stem.name}.lock."
-    names = [name for name in list_names(stem.parent) if name.startswith(prefix)]
+    names = [name for name in list_names(stem.parent, system) if name.startswith(prefix)]
     return sorted((_number(name), stem.parent / name) for name in names if name[len(prefix) :].isdigit())
 
 
@@ -257,60 +269,39 @@ def _stem(path: Path) -> Path:
     return path.with_name(path.name.rpartition(".lock.")[0])
 
 
-def _read(path: Path) -> Holder | None:
+def _read(path: Path, system: System) -> Holder | None:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Holder)
+        return msgspec.json.decode(read_file(path, system), type=Holder)
     except (OSError, msgspec.MsgspecError):
         return None  # being made at this moment, or given back
 
 
-def _is_dead(found: _Found) -> bool:
-    holder = found.holder
-    if holder is not None and (holder.host, holder.machine) == (host_name(), _machine()):
-        started = process_start(holder.pid)
-        if started is not None or not _may_be_hidden(holder.pid):
-            return started != holder.pid_started
-    return _silence_s(found.path) > STALE_S
+def _is_dead(found: _Found, system: System) -> bool:
+    one = found.holder
+    if one is not None:
+        running = system.is_running(Process(one.host, one.pid, f"{one.pid_started}@{one.machine}"))
+        if running is not None:
+            return not running
+    return _silence_s(found.path, system) > STALE_S
 
 
-def _may_be_hidden(pid: int) -> bool:
-    """Tell whether a process is there of which the system shows nothing: of another user, with hidepid."""
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return True
-    except (OSError, OverflowError):
-        return False
-    return False  # ours to see: then it is a zombie
-
-
-def _silence_s(path: Path) -> float:
+def _silence_s(path: Path, system: System) -> float:
     """Return for how long *path* was not touched, by the clock of its file system; 0 if it is gone."""
-    probe = path.with_name(f".{path.name}.{os.urandom(4).hex()}.now")
+    probe = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
     try:
-        probe.write_bytes(b"")
-        now = probe.stat().st_mtime
-        probe.unlink(missing_ok=True)
+        system.close(system.create(probe))
+        now_s = system.stat(probe).modified_s
+        system.unlink(probe)
     except OSError:
-        now = time.time()  # somebody else's run: nothing can be made there, and only a look is wanted
+        now_s = system.now_ns() / 1e9  # somebody else's run: nothing can be made there, only a look is wanted
     try:
-        return now - path.stat().st_mtime
+        return now_s - system.stat(path).modified_s
     except FileNotFoundError:
         return 0.0
 
 
 def _describe(holder: Holder | None) -> str:
     return f"process {holder.pid} on {holder.host}" if holder else "another process"
-
-
-def _machine() -> str:
-    """Return what tells this boot and this space of process ids from all others."""
-    boot = pids = ""
-    with contextlib.suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    with contextlib.suppress(OSError):
-        pids = str(Path("/proc/self/ns/pid").readlink())
-    return f"{boot} {pids}".strip()
 
 
 # --- the beat: one thread for all leases of the process ----------------------------------------------

@@ -110,7 +110,7 @@ def load_ledger(path: Path, system: System = SYSTEM) -> Ledger | None:
         return msgspec.json.decode(read_file(path, system), type=Ledger)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.MsgspecError, ValueError) as error:
+    except (OSError, msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise CheckpointError(path, f"it does not say how far delivery came ({error})") from error
 
 

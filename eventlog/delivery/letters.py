@@ -7,6 +7,7 @@ should look at it soon.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from eventlog.errors import CheckpointError
 from eventlog.events import FORMAT, AnyEvent, UnknownEvent
 from eventlog.sink import Entry
 from eventlog.storage.block import Block
+from eventlog.storage.files import make_directories, read_file
 from eventlog.storage.layout import SegmentName
 from eventlog.storage.merge import Slice
 from eventlog.storage.system import SYSTEM, System, replace_file
@@ -61,7 +63,7 @@ class DeadLetters:
             CheckpointError: the file holds something else.
         """
         try:
-            data = self.path.read_bytes()
+            data = read_file(self.path, self._system, at_most=sys.maxsize)
         except FileNotFoundError:
             return []
         try:
@@ -106,7 +108,7 @@ class DeadLetters:
         if not letters:
             self.clear()
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_directories(self.path.parent, self._system)
         replace_file(self.path, b"".join(msgspec.json.encode(one) + b"\n" for one in letters), self._system)
 
 

@@ -19,6 +19,7 @@ from eventlog.evaluation.engine_task import Task
 from eventlog.evaluation.results import EvaluationResult, SampleResult, from_event
 from eventlog.replay import open_run
 from eventlog.storage.layout import STATE_DIRECTORY
+from eventlog.storage.modes import make_directory, opener
 from eventlog.storage.options import WriterOptions
 from eventlog.tracker.core import Tracker
 from eventlog.tracker.naming import default_run_id
@@ -122,8 +123,9 @@ def only_one(run: Path, label: str) -> Iterator[None]:
         with contextlib.suppress(OSError):
             import fcntl
 
-            (run / STATE_DIRECTORY).mkdir(exist_ok=True)
-            file = stack.enter_context((run / STATE_DIRECTORY / "evaluation.lock").open("a"))
+            make_directory(run / STATE_DIRECTORY)
+            path = run / STATE_DIRECTORY / "evaluation.lock"
+            file = stack.enter_context(open(path, "ab", opener=opener))
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -19,6 +19,7 @@ from eventlog.ids import check_name
 from eventlog.storage.buffer import LogBuffer
 from eventlog.storage.layout import RunPath, is_run
 from eventlog.storage.options import WriterOptions
+from eventlog.tracker.naming import wants_private
 from eventlog.tracker.recording import RunRecorder
 
 
@@ -117,7 +118,7 @@ def import_run(run: RunPath, *, digest: str, origin: dict[str, object]) -> Itera
     check_name("run id", run.run_id)
     young = run.path.with_name(f".{run.run_id}.{os.getpid()}.importing")
     shutil.rmtree(young, ignore_errors=True)
-    young.mkdir(parents=True)
+    young.mkdir(0o700 if wants_private(young.parent.parent) else 0o777, parents=True)
     imported = ImportedRun(young, run.run_id, run.project)
     try:
         yield imported

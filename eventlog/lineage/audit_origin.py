@@ -56,7 +56,7 @@ _SECRET_VALUE = re.compile(
 _LISTINGS = frozenset(
     {"requirements.txt", "environment.yml", "environment.yaml", "uv.lock", "poetry.lock", "conda-lock.yml"}
 )
-_HARMLESS = frozenset({"", "none", "null", "true", "false", "***", "<redacted>", "redacted"})
+_HARMLESS = frozenset({"", "none", "null", "true", "false", "***", "<redacted>", "redacted", "[redacted]"})
 
 
 def origin_lines(facts: RunFacts, rules: AuditRules) -> Iterator[Line]:

@@ -1,4 +1,8 @@
-"""Finds what must not be written down: names of variables that hold secrets, and addresses with passwords."""
+"""Finds what must not be written down: names of variables that hold secrets, and addresses with passwords.
+
+Variables of the environment are judged sternly, for nobody asked for each of them. What a user logs by
+name is judged in `eventlog.tracker.secrets`.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +20,11 @@ _ANYWHERE = (
     "JWT",
     "SIGNATURE",
 )
-_AS_A_WORD = frozenset({"PASS", "PWD", "PW", "AUTH", "PAT", "PRIVATE", "DSN"})
+_AS_A_WORD = frozenset({"PASS", "PWD", "PW", "AUTH", "PAT", "PRIVATE", "DSN", "SIG"})
 _NO_SECRETS = frozenset({"TOKENIZERS_PARALLELISM"})
 
-_URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://([^\s'\"<>]*)")
+# With a bound: a scheme without one is looked for from each letter to the end of a long text.
+_URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]{0,40})://([^\s'\"<>]*)")
 _CONDA_TOKEN = re.compile(r"/t/[^/\s]+/")
 
 

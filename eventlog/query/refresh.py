@@ -33,6 +33,7 @@ from eventlog.query.chunks import Converter
 from eventlog.query.gather import Gathered, Gatherer, Gathering, ScratchError
 from eventlog.query.merge import merge_files
 from eventlog.query.scan import Changed, Scan, scan
+from eventlog.storage.modes import close_to_others, is_private
 from eventlog.storage.ring import lock_file
 
 if TYPE_CHECKING:
@@ -193,6 +194,9 @@ class _Work:
 
     def _gather(self, gatherer: Gatherer, runs: Sequence[Changed]) -> Iterator[Gathered]:
         for one, lines, damage in past.with_past(self._own, self.directory, self.manifest, runs):
+            if is_private(one.run.path):
+                with contextlib.suppress(OSError):  # somebody else's: only its owner can
+                    close_to_others(self.directory)
             try:
                 gathered = gatherer.add(one, lines, damage)
             except OSError as error:

@@ -21,6 +21,7 @@ from eventlog.storage.layout import (
     list_segments,
     log_directory,
 )
+from eventlog.storage.modes import opener
 from eventlog.storage.repair import is_alive
 
 RACY_NS = 2_000_000_000
@@ -135,7 +136,7 @@ def _is_sealed(path: Path) -> bool:
 
 def _header_of(path: Path) -> SegmentOpened | None:
     """Return the first line of a segment, if it is good."""
-    with path.open("rb") as file:
+    with open(path, "rb", opener=opener) as file:
         line = file.readline(MAX_LINE_BYTES).rstrip(b"\n")
     if stored_crc(line) is not None and not verifies(line, 0):
         return None

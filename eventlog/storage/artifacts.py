@@ -6,6 +6,7 @@ Never follows a symbolic link out of the directory that it copies. Thread-safe, 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import stat
@@ -17,7 +18,7 @@ import msgspec
 
 from eventlog.errors import BadValueError
 from eventlog.events import AnyEvent, FileEntry, PayloadRef, UnknownEvent
-from eventlog.storage.files import make_directories, read_file
+from eventlog.storage.files import make_directories, opened, read_from
 from eventlog.storage.layout import ARTIFACTS_DIRECTORY
 from eventlog.storage.system import SYSTEM, System, replace_file, write_all
 
@@ -48,6 +49,7 @@ def store(run: Path, source: Path, name: str, version: int, system: System = SYS
     """
     artifacts = run / ARTIFACTS_DIRECTORY
     final = artifacts / _versioned(name, version)
+    _refuse_links(run, final.parent)
     above = make_directories(final.parent, system)
     young = final.parent / f".young-{os.getpid()}-{os.urandom(4).hex()}"
     try:
@@ -55,7 +57,7 @@ def store(run: Path, source: Path, name: str, version: int, system: System = SYS
             files, skipped = _copy_tree(source, young, system)
             stored = _of_directory(files, skipped)
         else:
-            size, sha256 = _copy_file(source, young, system)
+            size, sha256 = _copy_file(source, young, system, follows_link=True)
             stored = Stored("", size, sha256, [], [])
         final = _place(young, final, system)
     except BaseException:
@@ -76,7 +78,7 @@ def describe(source: Path) -> Stored:
         BadValueError: it is neither a file nor a directory.
     """
     if not source.is_dir():
-        size, sha256 = _hash_file(source)
+        size, sha256 = _hash_file(source, follows_link=True)
         return Stored(str(source), size, sha256, [], [])
     files, skipped = [], []
     for relative, path in _walk(source):
@@ -92,6 +94,7 @@ def spill(run: Path, kind: str, payload: bytes, system: System = SYSTEM) -> Payl
     """Write the fields of an event that is too large for a line; the same payload is written once."""
     digest = hashlib.sha256(payload).hexdigest()
     directory = run / ARTIFACTS_DIRECTORY / PAYLOADS
+    _refuse_links(run, directory)
     above = make_directories(directory, system)
     path = directory / f"{kind}-{digest[:20]}.json"
     if _is_there(path, len(payload), system):
@@ -117,10 +120,17 @@ def load_payload(run: Path, reference: PayloadRef, system: System = SYSTEM) -> b
         is_inside = False
     if not is_inside:
         raise BadValueError(reference.path, "payload", "it lies outside of the run")
-    data = read_file(path, system, at_most=max(0, reference.size_bytes) + 1)
-    if hashlib.sha256(data).hexdigest() != reference.sha256:
-        raise BadValueError(reference.path, "payload", "its content has changed")
-    return data
+    # In pieces first: what is not what was written may be larger than memory.
+    digest, offset = hashlib.sha256(), 0
+    with opened(path, system) as fd:
+        while part := system.read(fd, CHUNK_BYTES, offset):
+            digest.update(part)
+            offset += len(part)
+            if offset > reference.size_bytes:
+                break
+        if digest.hexdigest() != reference.sha256 or offset != reference.size_bytes:
+            raise BadValueError(reference.path, "payload", "its content has changed")
+        return read_from(fd, system, at_most=offset)
 
 
 def resolve(run: Path, event: AnyEvent, system: System = SYSTEM) -> AnyEvent:
@@ -133,6 +143,12 @@ def resolve(run: Path, event: AnyEvent, system: System = SYSTEM) -> AnyEvent:
         return event
     whole = msgspec.json.decode(load_payload(run, event.payload, system), type=type(event))
     return msgspec.structs.replace(whole, seq=event.seq, ts=event.ts)
+
+
+def _refuse_links(run: Path, directory: Path) -> None:
+    """Refuse to write into *directory* of *run* where a link leads out of the run."""
+    if not directory.resolve().is_relative_to(run.resolve()):
+        raise OSError(errno.ELOOP, "a link there leads out of the run", str(directory))
 
 
 def _is_there(path: Path, size_bytes: int, system: System) -> bool:
@@ -173,9 +189,10 @@ def _place(young: Path, final: Path, system: System) -> Path:
     raise FileExistsError(f"{final}: a thousand artifacts have this name")
 
 
-def _copy_file(source: Path, target: Path, system: System) -> tuple[int, str]:
+def _copy_file(source: Path, target: Path, system: System, *, follows_link: bool = False) -> tuple[int, str]:
     digest, size = hashlib.sha256(), 0
-    with _open_regular(source) as reading:
+    with _open_regular(source, follows_link=follows_link) as reading:
+        about = os.fstat(reading.fileno())
         fd = system.create(target)
         try:
             while chunk := reading.read(CHUNK_BYTES):
@@ -185,22 +202,34 @@ def _copy_file(source: Path, target: Path, system: System) -> tuple[int, str]:
             system.sync(fd)
         finally:
             system.close(fd)
-    import shutil
-
     with contextlib.suppress(OSError):
-        shutil.copystat(source, target)
+        made = target.stat().st_mode
+        # As `cp` does: what the source allows, cut by the umask; no other rights, flags or attributes.
+        target.chmod(stat.S_IMODE(about.st_mode & (made | (made & 0o444) >> 2)) | stat.S_IRUSR)
+        os.utime(target, ns=(about.st_atime_ns, about.st_mtime_ns))
     return size, digest.hexdigest()
 
 
-def _open_regular(source: Path) -> BinaryIO:
-    if not stat.S_ISREG(source.stat().st_mode):
+def _open_regular(source: Path, *, follows_link: bool) -> BinaryIO:
+    """Open what was looked at: a link or a pipe that was put in its place meanwhile is refused."""
+    file = open(source, "rb", opener=_open_followed if follows_link else _open_itself)  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
         raise BadValueError(str(source), "artifact", "it is neither a file nor a directory")
-    return source.open("rb")
+    return file
 
 
-def _hash_file(source: Path) -> tuple[int, str]:
+def _open_followed(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # of a pipe, or it would never return
+
+
+def _open_itself(path: str, flags: int) -> int:
+    return _open_followed(path, flags | getattr(os, "O_NOFOLLOW", 0))
+
+
+def _hash_file(source: Path, *, follows_link: bool = False) -> tuple[int, str]:
     digest, size = hashlib.sha256(), 0
-    with _open_regular(source) as reading:
+    with _open_regular(source, follows_link=follows_link) as reading:
         while chunk := reading.read(CHUNK_BYTES):
             digest.update(chunk)
             size += len(chunk)
@@ -234,8 +263,9 @@ def _walk(source: Path) -> Iterator[tuple[str, Path | None]]:
         for name in files + links:
             path = Path(directory) / name
             relative = path.relative_to(source).as_posix()
-            is_good = path.resolve().is_relative_to(root) and path.is_file()
-            found.append((relative, path if is_good else None))
+            real = path.resolve()
+            is_good = real.is_relative_to(root) and real.is_file()
+            found.append((relative, real if is_good else None))
     yield from sorted(found, key=lambda item: item[0])
 
 

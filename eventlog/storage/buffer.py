@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import get_ident
 
 from eventlog.codec import MAX_LINE_BYTES, encode_fields
 from eventlog.errors import DurabilityError, warn_once
@@ -25,7 +26,7 @@ from eventlog.storage.chain import Chain
 from eventlog.storage.files import directories_above, make_directories
 from eventlog.storage.layout import log_directory
 from eventlog.storage.options import Identity, WriterOptions
-from eventlog.storage.stream import Place, Stream
+from eventlog.storage.stream import LATER, Place, Stream
 from eventlog.storage.system import SYSTEM, System
 
 
@@ -69,6 +70,8 @@ class LogBuffer:
         self._is_closing = False
         self._is_done = threading.Event()
         self._last_sync_s = 0.0
+        self._flusher: int | None = None
+        self._is_ticking = False
 
     # --- appending ----------------------------------------------------------------------
 
@@ -104,6 +107,8 @@ class LogBuffer:
             return self._not_kept(
                 "an event could not be kept: the disk does not keep up, or the run has ended"
             )
+        if place is LATER:  # in a signal handler or finalizer: nothing can be waited for in there
+            return not sync
         return self.sync(place) if sync else True
 
     def append_metrics_synced(self, step: int, data: bytes) -> bool:
@@ -117,6 +122,13 @@ class LogBuffer:
         chain = self._chain
         if chain is None:
             return True
+        if self._flusher == get_ident():
+            return False  # a finalizer, on the thread that does the syncs
+        if self._flusher is None:
+            self._start_flusher(chain)
+        if self._flusher is None:
+            with self._io:  # no thread is to be had: do its work
+                self._tick(chain, sync=True)
         place = place or self.stream.place()
         if place is None:
             return False
@@ -144,28 +156,36 @@ class LogBuffer:
     def open(self) -> None:
         """Begin the log, if that was not done; never raises for want of a working disk."""
         with self._io, self.stream.lock:
-            if self._chain is not None or self.stream.is_closed:
+            if self._chain is not None or self.stream.is_closed or self.stream.is_changing:
                 return
-            self.writer = new_writer_id(self.rank)
-            identity = Identity(
-                run_id=self.run_id,
-                project=self.project,
-                writer=self.writer,
-                rank=self.rank,
-                forked_from=self._forked_from,
-            )
-            above = directories_above(self.run)
-            try:
-                make_directories(log_directory(self.run), self._system, changed=above)
-            except OSError as error:
-                if self._strict:
-                    raise DurabilityError(log_directory(self.run), str(error)) from error
-            above = list(dict.fromkeys(above))
-            self._chain = Chain(self.run, identity, self.options, self.stream, self._system, above=above)
-            self._last_sync_s = time.monotonic()
+            with self.stream.changing():
+                chain = self._begin()
+        self._start_flusher(chain)
+
+    def _begin(self) -> Chain:
+        self.writer = new_writer_id(self.rank)
+        identity = Identity(
+            run_id=self.run_id,
+            project=self.project,
+            writer=self.writer,
+            rank=self.rank,
+            forked_from=self._forked_from,
+        )
+        above = directories_above(self.run)
+        try:
+            make_directories(log_directory(self.run), self._system, changed=above)
+        except OSError as error:
+            if self._strict:
+                raise DurabilityError(log_directory(self.run), str(error)) from error
+        above = list(dict.fromkeys(above))
+        self._last_sync_s = self._system.monotonic_s()
+        self._chain = Chain(self.run, identity, self.options, self.stream, self._system, above=above)
+        return self._chain
+
+    def _start_flusher(self, chain: Chain) -> None:
         # Not threading.Thread: its locks are not safe to take in a signal handler or a fresh fork.
         with contextlib.suppress(RuntimeError):  # at the interpreter's end: `close` does the work itself
-            _thread.start_new_thread(self._run, (self._chain,))
+            self._flusher = _thread.start_new_thread(self._run, (chain,))
 
     def _run(self, chain: Chain) -> None:
         while True:
@@ -175,12 +195,21 @@ class LogBuffer:
             with self._io:
                 self._tick(chain)
 
-    def _tick(self, chain: Chain) -> None:
+    def _tick(self, chain: Chain, *, sync: bool = False) -> None:
         """Do what is due: write, sync, finish."""
-        self._append_deferred()
-        now = time.monotonic()
+        if self._is_ticking:
+            return  # a finalizer or a signal handler in the middle of it
+        self._is_ticking = True
+        try:
+            self._do_what_is_due(chain, sync=sync)
+        finally:
+            self._is_ticking = False
+
+    def _do_what_is_due(self, chain: Chain, *, sync: bool) -> None:
+        self.stream.append_deferred()
+        now = self._system.monotonic_s()
         waiting = chain.waiting_bytes
-        sync = self._wanted_seq > chain.synced.seq or waiting > self.options.ring_bytes // 2
+        sync = sync or self._wanted_seq > chain.synced.seq or waiting > self.options.ring_bytes // 2
         sync = sync or (waiting > 0 and now - self._last_sync_s >= self.options.sync_interval_s)
         if waiting or sync:
             failures = chain.failures
@@ -191,10 +220,6 @@ class LogBuffer:
                 pass  # backing off
         if self._is_closing:
             self._finish(chain)
-
-    def _append_deferred(self) -> None:
-        for fields, kind in self.stream.take_deferred():
-            self.stream.append(fields, kind, max_block_s=0)
 
     # --- the end ------------------------------------------------------------------------
 
@@ -207,12 +232,12 @@ class LogBuffer:
             if self._chain is None or self.stream.is_closed:
                 self.stream.close()
                 return True
-        self._append_deferred()
+        self.stream.append_deferred()
         self._reason = reason
-        self._deadline = time.monotonic() + self.options.close_timeout_s
+        self._deadline = self._system.monotonic_s() + self.options.close_timeout_s
         self.stream.close()
         self._is_closing = True
-        while not self._is_done.is_set() and time.monotonic() < self._deadline:
+        while not self._is_done.is_set() and self._system.monotonic_s() < self._deadline:
             self.stream.notify_flusher()
             if self._is_done.wait(0.002):
                 break
@@ -233,7 +258,7 @@ class LogBuffer:
         if self._is_done.is_set():
             return
         self._is_whole = chain.close(self._reason)
-        if self._is_whole or time.monotonic() > self._deadline:
+        if self._is_whole or self._system.monotonic_s() > self._deadline:
             if not self._is_whole:
                 chain.abandon()
             self._is_done.set()
@@ -276,4 +301,6 @@ class LogBuffer:
         self._io = threading.RLock()
         self._is_done = threading.Event()
         self._is_closing = False
+        self._flusher = None
+        self._is_ticking = False
         self._wanted_seq = 0

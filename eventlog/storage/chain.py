@@ -224,7 +224,7 @@ class Chain:
         """Put a seal into the stream, and the next segment's header unless this is the end."""
         segment = self._segment
         assert segment is not None
-        with self._stream.lock:
+        with self._stream.changing():
             place = self._stream.place()
             ring = self._stream.ring
             if place is None or ring is None:

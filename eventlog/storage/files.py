@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -10,16 +12,23 @@ from pathlib import Path
 from eventlog.storage.system import SYSTEM, System
 
 READ_BYTES = 1 << 20
+# What is read without a limit of its own is a checkpoint, and those are small.
+LARGEST_WHOLE_BYTES = 64 << 20
 
 
-def read_file(path: Path, system: System = SYSTEM, *, at_most: int = sys.maxsize) -> bytes:
+def read_file(path: Path, system: System = SYSTEM, *, at_most: int | None = None) -> bytes:
     """Return the content of *path*, or its first *at_most* bytes.
 
     Raises:
-        OSError: there is no such file, or it cannot be read.
+        OSError: it is not there, cannot be read, or has more than 64 MiB and *at_most* is None.
     """
     with opened(path, system) as fd:
-        return read_from(fd, system, at_most=at_most)
+        if at_most is not None:
+            return read_from(fd, system, at_most=at_most)
+        data = read_from(fd, system, at_most=LARGEST_WHOLE_BYTES + 1)
+    if len(data) > LARGEST_WHOLE_BYTES:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), os.fspath(path))
+    return data
 
 
 def read_from(fd: int, system: System = SYSTEM, *, offset: int = 0, at_most: int = sys.maxsize) -> bytes:

@@ -11,18 +11,20 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from eventlog.storage.modes import ARTIFACTS_DIRECTORY as ARTIFACTS_DIRECTORY
+from eventlog.storage.modes import LOG_DIRECTORY as LOG_DIRECTORY
+from eventlog.storage.modes import STATE_DIRECTORY as STATE_DIRECTORY
 from eventlog.storage.system import SYSTEM, System
 
-LOG_DIRECTORY = "log"
-ARTIFACTS_DIRECTORY = "artifacts"
-STATE_DIRECTORY = ".evlog"
-
-_SEGMENT = re.compile(r"(r\d{1,9}-[0-9A-Z]{26})\.(\d{6,9})\.(jsonl|ring)")
+# At least six digits, and never more zeros in front than that: one number has one name.
+_SEGMENT = re.compile(r"(r[0-9]{1,9}-[0-9A-Z]{26})\.([0-9]{6}|[1-9][0-9]{6,17})\.(jsonl|ring)")
+LAST_SEGMENT = 10**18 - 1
 
 # Where a shared mapping is not shared between hosts, or where writing to a preallocated page can still
 # fail for want of space (copy on write), the ring must not be a file: that write would be a SIGBUS.
@@ -104,8 +106,16 @@ def list_rings(log_directory: Path, system: System = SYSTEM) -> dict[str, list[S
 
 
 def is_run(path: Path) -> bool:
-    """Tell whether *path* is a run's directory."""
-    return (path / LOG_DIRECTORY).is_dir()
+    """Tell whether *path* is a run's directory. One that may not be entered counts: readers will name it.
+
+    One whose log is a link does not: it would be read from, and written to, elsewhere.
+    """
+    try:
+        return stat.S_ISDIR((path / LOG_DIRECTORY).lstat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except PermissionError:
+        return True
 
 
 def iter_runs(root: Path) -> Iterator[RunPath]:

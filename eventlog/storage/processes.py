@@ -46,7 +46,19 @@ def is_running(process: Process) -> bool | None:
     ticks, _, machine = process.started.partition("@")
     if machine and machine != _machine():
         return None
-    return process_start(process.pid) == ticks
+    started = process_start(process.pid)
+    return None if started is None and _may_be_hidden(process.pid) else started == ticks
+
+
+def _may_be_hidden(pid: int) -> bool:
+    """Tell whether a process is there of which the system shows nothing: of another user, with hidepid."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        pass
+    return False  # or it is ours to see: then it is a zombie
 
 
 def process_start(pid: int) -> str | None:

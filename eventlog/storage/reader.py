@@ -85,6 +85,9 @@ class WriterReader:
         self._start_is_gone = False
         self._waits_on_nul = waits_on_nul
         self._readers: dict[int, SegmentReader] = {}
+        self._over: set[int] = set()
+        self._going_on: set[int] = set()
+        self._counted: dict[int, int] = {}
         self._events: dict[int, int] = {}
         self._stopped = False
 
@@ -105,11 +108,14 @@ class WriterReader:
             if self._stopped or (self._start is not None and name.segment < self._start.segment):
                 continue
             reader = self._readers.get(name.segment)
-            if reader is not None and (reader.seal is not None or position < len(segments) - 2):
+            if reader is not None and (reader.seal is not None or name.segment in self._over):
                 continue
             if reader is None:
                 reader = self._open(name)
             yield from self._read(reader)
+            if position < len(segments) - 2:
+                # Read when two later ones were there already: nobody appends to it any more.
+                self._over.add(name.segment)
 
     def _check_start(self, segments: list[SegmentName]) -> None:
         """Report, once, that the segment is gone in which the cursor stands."""
@@ -186,7 +192,7 @@ class WriterReader:
     def _after(self, damaged: SegmentName) -> Repeats:
         names = list_segments(self.log_dir, self._system).get(self.writer, [])
         later = [name for name in names if name.segment > damaged.segment]
-        return Repeats(self.log_dir, later, self._system)
+        return Repeats(self.log_dir, later, self._system, going_on=self._going_on)
 
     def _join(self, reader: SegmentReader) -> None:
         """Compare a segment's header with how the segment before it ended."""
@@ -196,6 +202,8 @@ class WriterReader:
         if self._start is not None and reader.name.segment == self._start.segment:
             return
         previous = header.prev
+        if previous is not None:
+            self._counted.setdefault(previous.segment, previous.size_bytes)
         before = self._readers.get(previous.segment) if previous else None
         if previous is not None and before is None and self._start is None:
             self._lost(
@@ -254,61 +262,52 @@ class WriterReader:
         )
 
     def reports(self, *, is_alive: bool) -> list[SegmentReport]:
-        """Return what was found in each segment that was read.
+        """Return what was found in each segment that was read, or that a later one or a cursor names.
 
         Args:
             is_alive: whether the writer may still write; then what is incomplete at the end is growing.
         """
-        last = max(self._readers, default=0)
-        missing = {f.segment for f in self.findings} - self._readers.keys()
-        return [self._report_missing(number) for number in sorted(missing)] + [
-            self._report(number, self._readers[number], is_alive=is_alive and number == last)
-            for number in sorted(self._readers)
-        ]
+        found: dict[int, list[Finding]] = {number: [] for number in self._readers}
+        for finding in self.findings:
+            found.setdefault(finding.segment, []).append(finding)
+        last, end = max(self._readers, default=0), self._last_written()
+        # What is not there comes first.
+        numbers = sorted(found, key=lambda number: (number in self._readers, number))
+        return [self._report(n, found[n], end, is_alive=is_alive and n == last) for n in numbers]
 
-    def _report(self, number: int, reader: SegmentReader, *, is_alive: bool) -> SegmentReport:
-        tail = self._tail(reader, is_alive=is_alive)
-        findings = [f for f in self.findings if f.segment == number] + ([tail] if tail else [])
-        return SegmentReport(
-            writer=self.writer,
-            segment=number,
-            path=reader.path,
-            state=_state(findings, is_growing=is_alive and reader.seal is None),
-            is_sealed=reader.seal is not None,
-            is_verified=reader.is_verified,
-            events=self._events[number],
-            size_bytes=reader.size_bytes,
-            findings=findings,
-        )
-
-    def _report_missing(self, number: int) -> SegmentReport:
-        """Return the report of a segment that is not there, but that a later one or a cursor names."""
-        findings = [f for f in self.findings if f.segment == number]
+    def _report(
+        self, number: int, findings: list[Finding], last_written: int, *, is_alive: bool
+    ) -> SegmentReport:
+        reader = self._readers.get(number)
+        tail = self._tail(reader, last_written, is_alive=is_alive) if reader else None
+        findings += [tail] if tail else []
+        is_sealed = reader is not None and reader.seal is not None
         return SegmentReport(
             writer=self.writer,
             segment=number,
             path=SegmentName(self.writer, number).path(self.log_dir),
-            state=_state(findings, is_growing=False),
-            is_sealed=False,
-            is_verified=False,
-            events=0,
-            size_bytes=0,
+            state=_state(findings, is_growing=is_alive and not is_sealed),
+            is_sealed=is_sealed,
+            is_verified=reader is not None and reader.is_verified,
+            events=self._events.get(number, 0),
+            size_bytes=reader.size_bytes if reader else 0,
             findings=findings,
         )
 
-    def _tail(self, reader: SegmentReader, *, is_alive: bool) -> Finding | None:
+    def _tail(self, reader: SegmentReader, last_written: int, *, is_alive: bool) -> Finding | None:
         """Return what is wrong with the end of a segment: torn, or damaged."""
         if not (reader.pending_bytes or reader.has_bad_tail or reader.pending_has_nul):
             return None
-        counted = self._counted_by_next(reader.name.segment)
+        counted = self._counted.get(reader.name.segment)
         is_torn = (not reader.has_bad_tail or reader.bad_tail_has_nul) and reader.seal is None
+        detail = "NUL bytes" if reader.bad_tail_has_nul else ""
+        if reader.is_nul_only:
+            detail = "nothing but NUL bytes: the file has its size and none of its data"
+            is_torn = reader.name.segment >= last_written
         if counted is not None:
             is_torn = reader.bad_tail_start >= counted
         if is_torn and is_alive:
             return None
-        detail = "NUL bytes" if reader.bad_tail_has_nul else ""
-        if reader.is_nul_only:
-            detail = "nothing but NUL bytes: the file has its size and none of its data"
         return Finding(
             problem=Problem.TORN if is_torn else Problem.DAMAGED,
             writer=self.writer,
@@ -318,17 +317,22 @@ class WriterReader:
             detail=detail,
         )
 
-    def _counted_by_next(self, segment: int) -> int | None:
-        """Return how many bytes of *segment* a later header vouches for, or None."""
-        for reader in self._readers.values():
-            previous = reader.header.prev if reader.header else None
-            if previous is not None and previous.segment == segment:
-                return previous.size_bytes
-        return None
+    def _last_written(self) -> int:
+        """Return the last segment that the writer went on in, instead of saying the same again."""
+        return max(
+            (
+                number
+                for number, reader in self._readers.items()
+                if reader.verified_end and (reader.header is None or reader.header.origin == "writer")
+            ),
+            default=0,
+        )
 
     def tail_findings(self) -> list[Finding]:
         """Return what is wrong at the ends of segments, for a writer that is dead."""
-        return [f for r in self.reports(is_alive=False) for f in r.findings if f not in self.findings]
+        end = self._last_written()
+        tails = (self._tail(self._readers[n], end, is_alive=False) for n in sorted(self._readers))
+        return [tail for tail in tails if tail]
 
 
 def _state(findings: list[Finding], *, is_growing: bool) -> State:

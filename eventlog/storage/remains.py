@@ -6,24 +6,22 @@ by checksums that begin with a random salt, numbered, and the headers among them
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
 
-import msgspec
-
-from eventlog.codec import SUFFIX_BYTES, decode, seq_of, stored_crc, verifies
-from eventlog.events import FORMAT, Previous, SegmentOpened, SegmentSealed
+from eventlog.codec import SUFFIX_BYTES, seq_of, stored_crc, verifies
+from eventlog.events import FORMAT, Previous, SegmentOpened, SegmentSealed, UnknownEvent
+from eventlog.storage.circle import RingFile
 from eventlog.storage.cursor import NO_CRC
-from eventlog.storage.layout import SegmentName, list_segments
+from eventlog.storage.frames import frame_of, seq_if_any
+from eventlog.storage.layout import LAST_SEGMENT, SegmentName, list_segments
 from eventlog.storage.segment import SegmentReader
 from eventlog.storage.system import System
 
 LARGEST_RING_BYTES = 1 << 30
-_LONGEST_LINE_BYTES = 1 << 21
 
 
 class NotOursError(Exception):
@@ -47,10 +45,12 @@ class Remains:
 
     Attributes:
         header: of the segment from which the ring goes on, then of the newest one in the ring itself.
+        any_header: of the newest segment that has one.
         last_segment: the highest number that is taken.
         prev: how the last good segment ends.
         next_seq: seq after the last event that a segment holds for sure.
         unsure: segments of which nobody knows whether they are on the disk.
+        given_up: those of them after which the writer began anew; a sync has failed, and the next one lies.
     """
 
     def __init__(self, log_dir: Path, ring: SegmentName, below: int, system: System) -> None:
@@ -58,9 +58,11 @@ class Remains:
         self.next_seq = 0
         self.last_segment = ring.segment - 1
         self.header: SegmentOpened | None = None
+        self.any_header: SegmentOpened | None = None
         self.prev: Previous | None = None
         self.newest_format = 0
         self.unsure: list[SegmentName] = []
+        self.given_up: list[SegmentName] = []
         self._position = 0
         self._seed = 0
         self._expected: int | None = None
@@ -68,6 +70,8 @@ class Remains:
         self._is_over = False
         for name in list_segments(log_dir, system).get(ring.writer, []):
             self._look_at(log_dir, name, is_base=ring.segment <= name.segment < below, system=system)
+        if below < sys.maxsize:
+            self.given_up = [name for name in self.unsure if name.segment < below]
 
     def _look_at(self, log_dir: Path, name: SegmentName, *, is_base: bool, system: System) -> None:
         reader = SegmentReader(name.path(log_dir), name, system=system)
@@ -84,6 +88,7 @@ class Remains:
             self.unsure.append(name)  # sealed ones too: the seal may be in the cache only
         if header is None:
             return
+        self.any_header = header
         self.newest_format = max(self.newest_format, header.format)
         if header.origin == "recovery" or reader.has_bad_tail or name.segment < self.ring.segment:
             return
@@ -94,6 +99,7 @@ class Remains:
             size_bytes=reader.verified_end,
         )
         if header.origin == "rewrite" and name.segment > self.ring.segment:
+            self.given_up = self.unsure[:-1]
             self._is_over = True  # from here on the stream lay in another ring
         if is_base and not self._is_over:
             self.header = header
@@ -107,8 +113,8 @@ class Remains:
         """Tell whether these segments, or the ring, have a format that is not known here."""
         return self.newest_format > FORMAT
 
-    def held_by(self, ring: bytes) -> Held:
-        """Return what *ring*, the content of the file, holds beyond the segments.
+    def held_by(self, ring: RingFile) -> Held:
+        """Return what *ring* holds beyond the segments.
 
         Raises:
             NotOursError: it does not go on from these segments.
@@ -117,30 +123,32 @@ class Remains:
             self._begin_with(ring)
         if self.is_of_later_version:
             return Held([], "it was left by a later version")
-        ring, problem = self._at_full_size(ring)
-        start = self._position % len(ring) if ring else 0
-        data = ring[start:] + ring[:start]
-        if not self._goes_on_in(data):
+        size, problem = self._full_size(ring)
+        ring.begin_at(self._position, size)
+        if not self._goes_on_in(ring):
             raise NotOursError("what it holds does not go on where the log ends")
-        walk = _Walk(data, self._seed, self._expected, self.ring.writer)
+        walk = _Walk(ring, self._seed, self._expected, self.ring.writer)
         lines = [line for line in walk.events() if seq_of(line) >= self.next_seq]
         self.header = walk.header or self.header
         self.last_segment = max(self.last_segment, walk.last_segment)
+        if self.last_segment >= LAST_SEGMENT:
+            raise NotOursError(f"no segment can follow number {self.last_segment}")
         lost = [(first, last) for first, last in walk.lost if last >= self.next_seq]
         if lost:
             ranges = ", ".join(f"{max(first, self.next_seq)}-{last}" for first, last in lost)
             problem = "; ".join(filter(None, [problem, f"it is damaged: events {ranges} are lost"]))
         return Held(lines, problem)
 
-    def _begin_with(self, ring: bytes) -> None:
+    def _begin_with(self, ring: RingFile) -> None:
         """Take the header from the ring itself: no segment has one."""
-        line = ring[: ring.find(b"\n", 0, _LONGEST_LINE_BYTES) + 1].rstrip(b"\n")
-        frame = _frame(line) if line and verifies(line, 0) else None
-        if frame is None and line and verifies(line, 0):
+        line = ring.line_at(0) or b""
+        is_good = bool(line) and verifies(line, 0)
+        frame = frame_of(line) if is_good else None
+        if is_good and (frame is None or isinstance(frame, UnknownEvent)):
             self.newest_format = FORMAT + 1  # whole, and nothing that this version knows
             return
         if not isinstance(frame, SegmentOpened):
-            if ring.strip(b"\0"):
+            if not ring.is_empty():
                 raise NotOursError("its first line is damaged, and there is no segment to go on from")
             return
         if (frame.writer, frame.segment) != self.ring:
@@ -148,31 +156,31 @@ class Remains:
         self.header, self.prev = frame, frame.prev
         self.newest_format = max(self.newest_format, frame.format)
 
-    def _at_full_size(self, ring: bytes) -> tuple[bytes, str]:
-        """Return *ring* as long as its header says, for positions count modulo that; and what was wrong."""
+    def _full_size(self, ring: RingFile) -> tuple[int, str]:
+        """Return the size of *ring*: positions count modulo what its header says; and what was wrong."""
         info = self.header.ring if self.header else None
-        if info is None or info.kind != "file" or info.size_bytes == len(ring):
-            return ring, ""
+        if info is None or info.kind != "file" or info.size_bytes == ring.file_bytes:
+            return ring.file_bytes, ""
         if not 0 < info.size_bytes <= LARGEST_RING_BYTES:
             raise NotOursError(f"its header says that it has {info.size_bytes} bytes")
-        whole = ring[: info.size_bytes].ljust(info.size_bytes, b"\0")
-        return whole, f"it has {len(ring)} bytes instead of {info.size_bytes}"
+        return info.size_bytes, f"it has {ring.file_bytes} bytes instead of {info.size_bytes}"
 
-    def _goes_on_in(self, data: bytes) -> bool:
-        """Tell whether *data*, the ring from our position on, belongs to these segments.
+    def _goes_on_in(self, ring: RingFile) -> bool:
+        """Tell whether *ring*, from our position on, belongs to these segments.
 
         It repeats their last line right before our position, or goes on with a line that is chained to it.
         A ring of zeros is one that never got anything, as after a power cut.
         """
-        if self._last_line and len(self._last_line) < len(data) and data.endswith(self._last_line + b"\n"):
+        last = self._last_line + b"\n" if self._last_line else b""
+        is_known = 0 < len(last) <= ring.size_bytes
+        if is_known and ring.read(ring.size_bytes - len(last), len(last)) == last:
             return True
-        line = data[: data.find(b"\n", 0, _LONGEST_LINE_BYTES) + 1].rstrip(b"\n")
+        line = ring.line_at(0)
         if line and verifies(line, self._seed):
-            frame = _frame(line)
+            frame = frame_of(line)
             return not isinstance(frame, SegmentOpened) or frame.writer == self.ring.writer
-        if not self._last_line or len(self._last_line) >= len(data):
-            return True  # nothing to compare with, and nothing is taken: the walk ends at its first line
-        return not data.strip(b"\0")
+        # Without a line to compare with nothing is taken: the walk ends at its first one.
+        return not is_known or ring.is_empty()
 
 
 class _Walk:
@@ -183,17 +191,17 @@ class _Walk:
         lost: first and last seq of what was damaged.
     """
 
-    def __init__(self, data: bytes, seed: int, expected: int | None, writer: str) -> None:
+    def __init__(self, ring: RingFile, seed: int, expected: int | None, writer: str) -> None:
         self.header: SegmentOpened | None = None
         self.last_segment = 0
         self.lost: list[tuple[int, int]] = []
-        self._data, self._at, self._writer = data, 0, writer
+        self._ring, self._at, self._writer = ring, 0, writer
         self._seed, self._expected = seed, expected
 
     def events(self) -> Iterator[bytes]:
         """Yield the events."""
         while (line := self._next()) is not None or (line := self._beyond_damage()) is not None:
-            seq, frame = seq_of(line), _frame(line)
+            seq, frame = seq_of(line), frame_of(line)
             self._at += len(line) + 1
             self._seed = 0 if isinstance(frame, SegmentSealed) else int(line[-10:-2], 16)
             self._expected = seq if frame else seq + 1
@@ -204,15 +212,11 @@ class _Walk:
                     return
                 self.header, self.last_segment = frame, frame.segment
 
-    def _line_at(self, at: int) -> bytes | None:
-        end = self._data.find(b"\n", at, at + _LONGEST_LINE_BYTES)
-        return self._data[at:end] if end >= 0 else None
-
     def _next(self) -> bytes | None:
-        line = self._line_at(self._at)
+        line = self._ring.line_at(self._at)
         if line is None or not verifies(line, self._seed):
             return None
-        seq = _number(line)
+        seq = seq_if_any(line)
         return line if seq is not None and self._expected in (None, seq) else None
 
     def _beyond_damage(self) -> bytes | None:
@@ -224,8 +228,8 @@ class _Walk:
             return None  # nothing before proves that what comes is of this stream
         # Also what the first damaged line should have carried, if the damage hit its checksum itself.
         at, seeds, own = self._at, {0}, None
-        while (line := self._line_at(at)) is not None:
-            seq = _number(line)
+        while (line := self._ring.line_at(at)) is not None:
+            seq = seq_if_any(line)
             if seq is not None and seq >= self._expected and any(verifies(line, seed) for seed in seeds):
                 if seq > self._expected:
                     self.lost.append((self._expected, seq - 1))
@@ -235,22 +239,6 @@ class _Walk:
             seeds = {0, own, stored_crc(line) or 0}
             at += len(line) + 1
         return None
-
-
-def _number(line: bytes) -> int | None:
-    with contextlib.suppress(ValueError):
-        return seq_of(line)
-    return None
-
-
-def _frame(line: bytes) -> SegmentOpened | SegmentSealed | None:
-    if b'"type":"segment_' not in line[:80]:
-        return None
-    with contextlib.suppress(msgspec.MsgspecError):
-        event = decode(line)
-        if isinstance(event, (SegmentOpened, SegmentSealed)):
-            return event
-    return None
 
 
 def below_which(ring: SegmentName, rings: list[SegmentName]) -> int:

@@ -15,7 +15,9 @@ from typing import NamedTuple
 
 from eventlog.codec import body_of, close_line, encode_fields, seq_of
 from eventlog.events import SegmentSealed
-from eventlog.storage.files import directories_above, opened, read_from, sync_above
+from eventlog.storage.circle import RingFile
+from eventlog.storage.files import directories_above, opened, sync_above
+from eventlog.storage.frames import seq_if_any
 from eventlog.storage.layout import (
     SegmentName,
     is_network_file_system,
@@ -99,14 +101,17 @@ def _recover_locked(log_dir: Path, name: SegmentName, below: int, fd: int, syste
     if forgotten:
         remains = Remains(log_dir, name, below, system)  # as they are now: some of it may read as zeros
     try:
-        held = remains.held_by(read_from(fd, system))
+        held = remains.held_by(RingFile(fd, size, system))
     except NotOursError as error:
         aside = path.with_suffix(UNUSABLE_SUFFIX)
         system.rename(path, aside)
         return Recovery(writer, 0, None, f"{path} does not belong to this log ({error}); it was set aside")
     if remains.is_of_later_version:
         return Recovery(writer, 0, None, f"{path}: {held.problem}. Recover it with that version")
-    lines = _lines_of(log_dir, forgotten, system, below_seq=remains.next_seq) + held.lines
+    # Of a segment that was given up the kernel has told the writer, and now tells us nothing.
+    # Without any header nothing says what run its lines are of: they stay where they are.
+    doubtful = sorted({*forgotten, *remains.given_up}) if remains.any_header else []
+    lines = _lines_of(log_dir, doubtful, system, below_seq=remains.next_seq) + held.lines
     sync_above([log_dir, *directories_above(log_dir.parent)], system)
     segment = _write_recovered(log_dir, remains, lines, system) if lines else None
     # The ring goes last: until the new segment is durable it is the only copy, and without it nobody
@@ -135,10 +140,12 @@ def _sync_segments(log_dir: Path, names: Iterable[SegmentName], system: System) 
 def _lines_of(log_dir: Path, names: Iterable[SegmentName], system: System, *, below_seq: int) -> list[bytes]:
     """Return the events that segments hold below *below_seq*, each once."""
     lines: list[bytes] = []
+    end_seq = 0
     for name in names:
         for block in SegmentReader(name.path(log_dir), name, system=system).read():
-            after = seq_of(lines[-1]) + 1 if lines else 0
-            lines += block.after(after).before(below_seq).lines
+            part = block.after(end_seq).before(below_seq)
+            end_seq = part.end_seq if part.lines else end_seq
+            lines += [line for line in part.lines if seq_if_any(line) is not None]
     return lines
 
 
@@ -169,21 +176,23 @@ def _lock_dead(path: Path, system: System) -> int | None:
 
 def _write_recovered(log_dir: Path, remains: Remains, lines: list[bytes], system: System) -> Path:
     """Write *lines* as a sealed segment of their writer, with the seqs that they have."""
-    assert remains.header is not None
+    # A ring that came back empty after a power cut has none of its own.
+    header = remains.header or remains.any_header
+    assert header is not None  # those of the ring have one, and others are not taken without
     name = SegmentName(remains.ring.writer, remains.last_segment + 1)
     first, end, now = seq_of(lines[0]), seq_of(lines[-1]) + 1, system.now_ns() // 1000
     fields = header_fields(
         name,
-        run_id=remains.header.run_id,
-        project=remains.header.project,
-        rank=remains.header.rank,
+        run_id=header.run_id,
+        project=header.project,
+        rank=header.rank,
         stream_offset=0,
         prev=remains.prev,
         origin="recovery",
-        durability=remains.header.durability,
+        durability=header.durability,
         ring=None,
         process=None,
-        forked_from=remains.header.forked_from,
+        forked_from=header.forked_from,
     )
     line, crc = close_line(body_of(fields, first, now), 0)
     parts = [line]

@@ -18,10 +18,18 @@ from eventlog.storage.system import System
 
 
 class Repeats:
-    """The segments after a damaged one, read along as its holes turn up, each at most once."""
+    """The segments after a damaged one, read along as its holes turn up, each at most once.
 
-    def __init__(self, log_dir: Path, later: Sequence[SegmentName], system: System) -> None:
-        self._streams = [_Stream(log_dir, name, system) for name in later]
+    Args:
+        going_on: numbers of segments that go on instead of repeating; what is found here is added.
+    """
+
+    def __init__(
+        self, log_dir: Path, later: Sequence[SegmentName], system: System, *, going_on: set[int]
+    ) -> None:
+        self._streams = [
+            _Stream(log_dir, name, system, going_on) for name in later if name.segment not in going_on
+        ]
 
     def take(self, first_seq: int, end_seq: int) -> Iterator[Block]:
         """Yield the events from *first_seq* to before *end_seq*, as far as they are repeated.
@@ -39,7 +47,8 @@ class Repeats:
 class _Stream:
     """One later segment; nothing, if it goes on instead of repeating."""
 
-    def __init__(self, log_dir: Path, name: SegmentName, system: System) -> None:
+    def __init__(self, log_dir: Path, name: SegmentName, system: System, going_on: set[int]) -> None:
+        self._going_on = going_on
         self._reader = SegmentReader(name.path(log_dir), name, system=system)
         self._blocks: Iterator[Block] | None = None
         self._block: Block | None = None
@@ -61,6 +70,8 @@ class _Stream:
         header = self._reader.header
         if header is None or header.origin == "writer":
             self._blocks, self._block = iter(()), None
+            if header is not None:
+                self._going_on.add(self._reader.name.segment)
 
 
 def still_lost(findings: list[Finding], again: Sequence[Block]) -> list[Finding]:

@@ -55,7 +55,7 @@ class Rewrite:
                 break
             self.take(old.get(at, place.position - at))
             at = place.position
-        with stream.lock:
+        with stream.changing():
             place = _place_of(stream)
             if not self._has_room(place.position - begin):
                 return False

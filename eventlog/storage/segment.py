@@ -10,6 +10,7 @@ Not safe for concurrent use; any number of readers may read one segment.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,11 +18,12 @@ from zlib import crc32
 
 import msgspec
 
-from eventlog.codec import MAX_LINE_BYTES, SUFFIX_BYTES, decode, seq_of, stored_crc, verifies
-from eventlog.events import FORMAT, SegmentOpened, SegmentSealed
+from eventlog.codec import MAX_LINE_BYTES, SUFFIX_BYTES, decode, stored_crc, verifies
+from eventlog.events import FORMAT, SegmentOpened, SegmentSealed, UnknownEvent
 from eventlog.storage.block import Block, Finding, Problem
 from eventlog.storage.cursor import NO_CRC, Cursor
 from eventlog.storage.files import first_line, opened
+from eventlog.storage.frames import FRAME_MARK, frame_of, header_of, seq_if_any, size_of
 from eventlog.storage.layout import SegmentName
 from eventlog.storage.system import SYSTEM, System
 
@@ -31,7 +33,8 @@ FIRST_BYTES = 1 << 15
 # Room for lines of foreign writers; what is longer is skipped without being held in memory.
 LONGEST_LINE_BYTES = 4 * MAX_LINE_BYTES
 _LARGEST_FILE = 1 << 62
-_SEAL_MARK = b'"type":"segment_sealed","events":'
+_HEAD_BYTES = 32  # in which a line says its seq
+_ZEROS = bytes(CHUNK_BYTES)
 
 
 class SegmentReader:
@@ -70,8 +73,8 @@ class SegmentReader:
         self._bad_has_nul = False
         self._candidates: frozenset[int] = frozenset()
         self._skipping = False
-        self._header_end = 0
-        self._header_crc = 0
+        self._is_foreign = False
+        self._header_end = self._header_crc = 0
 
     @property
     def crc(self) -> str:
@@ -107,19 +110,22 @@ class SegmentReader:
                 return False  # a checkpoint is a file, and files may hold anything
             first = first_line(fd, self._system, at_most=LONGEST_LINE_BYTES)
             size = min(cursor.offset, SUFFIX_BYTES + 1)
-            before = self._system.read(fd, size, cursor.offset - size)
+            around = self._system.read(fd, size + _HEAD_BYTES, cursor.offset - size)
+        before, behind = around[:size], seq_if_any(around[size:])
         if cursor.offset < len(first) or not before.endswith(b"\n"):
             return False
+        if behind is not None and behind < cursor.seq:
+            return False  # what comes next would be taken for a repetition, and passed over in silence
         stored = stored_crc(before[:-1])
         if (NO_CRC if stored is None else f"{stored:08x}") != cursor.crc:
             return False
         self._read_header(first.rstrip(b"\n"))
-        if stored is None and self.is_verified:
-            self.header = None
+        if self._is_foreign or (stored is None and self.is_verified):
+            self.header, self._is_foreign = None, False
             self.findings.clear()
             return False
         self.offset = self.verified_end = cursor.offset
-        self._seed, self.next_seq = stored or 0, cursor.seq
+        self._seed, self.next_seq, self.is_nul_only = stored or 0, cursor.seq, False
         return True
 
     def read(self) -> Iterator[Block]:
@@ -135,7 +141,7 @@ class SegmentReader:
             at, rest, wanted, is_end = self.offset, b"", FIRST_BYTES, False
             while not is_end and (chunk := system.read(fd, wanted, at)):
                 is_end, wanted, at = len(chunk) < wanted, CHUNK_BYTES, at + len(chunk)
-                self.is_nul_only = self.is_nul_only and not chunk.strip(b"\0")
+                self.is_nul_only = self.is_nul_only and not chunk[0] and chunk == _ZEROS[: len(chunk)]
                 data = rest + chunk if rest else chunk
                 end = data.rfind(b"\n") + 1
                 rest = data[end:] if end else data
@@ -144,16 +150,16 @@ class SegmentReader:
                     if self._skipping:
                         self._skip_to(lines)
                     if self._waits_on_nul and b"\0" in data[:end]:
-                        lines = self._before_nul(lines)
+                        lines = list(itertools.takewhile(lambda line: b"\0" not in line, lines))
                         yield from self._take(lines, data)
                         rest = b""
                         self.pending_has_nul = True
                         self.pending_bytes = 0
                         return
                     yield from self._take(lines, data)
-                if len(rest) > LONGEST_LINE_BYTES:
-                    self._start_skipping(len(rest), b"\0" in rest)
-                    rest = b""
+                if len(rest) > (SUFFIX_BYTES if self._skipping else LONGEST_LINE_BYTES):
+                    self._start_skipping(len(rest) - SUFFIX_BYTES, b"\0" in rest)
+                    rest = rest[-SUFFIX_BYTES:]  # its crc may still follow
             self.pending_bytes = len(rest)
             self.pending_has_nul = b"\0" in rest
         finally:
@@ -177,22 +183,16 @@ class SegmentReader:
         self.offset += len(last) + 1
         self._skipping = False
 
-    def _before_nul(self, lines: list[bytes]) -> list[bytes]:
-        for i, line in enumerate(lines):
-            if b"\0" in line:
-                return lines[:i]
-        return lines
-
     # --- complete lines -----------------------------------------------------------------
 
     def _take(self, lines: list[bytes], data: bytes) -> Iterator[Block]:
         if not lines:
             return
-        start = 0
-        if self.offset == 0:
-            start = self._first_line(lines[0])
-        if self.is_verified:
-            yield from self._take_verified(lines, start, may_seal=_SEAL_MARK in data)
+        start = self._first_line(lines[0]) if self.offset == 0 else 0
+        if self._is_foreign or self.seal is not None:
+            self._refuse(lines[start:])
+        elif self.is_verified:
+            yield from self._take_verified(lines, start, may_frame=FRAME_MARK in data)
         else:
             yield from self._take_unverified(lines, start)
 
@@ -208,43 +208,45 @@ class SegmentReader:
         return 1
 
     def _read_header(self, line: bytes) -> None:
-        has_crc = stored_crc(line) is not None
-        if has_crc and not verifies(line, 0):
+        header = header_of(line)
+        if header is None:
             return
-        try:
-            event = decode(line)
-        except msgspec.MsgspecError:
+        if (header.writer, header.segment) != self.name:
+            # Its events have numbers of another stream: taken for ours they would be invented.
+            self._is_foreign = True
+            what = f"it says that it is segment {header.segment} of {header.writer}: nothing in it is read"
+            self._find(Problem.DAMAGED, 0, len(line) + 1, detail=what)
             return
-        if not isinstance(event, SegmentOpened):
-            return
-        self.header, self.is_verified = event, has_crc
-        if event.format > FORMAT:
-            self._find(
-                Problem.UNSUPPORTED, 0, 0, detail=f"format {event.format}, this software reads {FORMAT}"
-            )
+        self.header, self.is_verified = header, stored_crc(line) is not None
+        if header.format > FORMAT:
+            what = f"format {header.format}, this software reads {FORMAT}"
+            self._find(Problem.UNSUPPORTED, 0, 0, detail=what)
 
-    def _take_verified(self, lines: list[bytes], start: int, *, may_seal: bool) -> Iterator[Block]:
+    def _take_verified(self, lines: list[bytes], start: int, *, may_frame: bool) -> Iterator[Block]:
         index = start
         while index < len(lines):
+            if self.seal is not None:
+                self._refuse(lines[index:])
+                return
             if self._bad_start is not None:
                 index = self._resync(lines, index)
                 continue
-            begin, seed, size = index, self._seed, 0
-            while index < len(lines):
+            begin, seed, end = index, self._seed, -SUFFIX_BYTES
+            for index in range(begin, len(lines)):
                 line = lines[index]
-                crc = crc32(line[:-SUFFIX_BYTES], seed)
-                if line[-SUFFIX_BYTES:] != b',"crc":"%08x"}' % crc:
+                crc = crc32(line[:end], seed)
+                if not line.endswith(b',"crc":"%08x"}' % crc):
                     break
                 seed = crc
-                size += len(line) + 1
-                index += 1
+            else:
+                index = len(lines)
             self._seed = seed
-            self.offset += size
-            if size:
-                self.verified_end = self.offset
             good = lines[begin:index] if begin or index < len(lines) else lines
-            yield from self._blocks(good, may_seal=may_seal)
-            if index < len(lines):
+            if good:
+                self.offset += size_of(good)
+                self.verified_end = self.offset
+                yield from self._blocks(good, may_frame=may_frame)
+            if index < len(lines) and self.seal is None:
                 self._start_bad(lines[index])
                 index += 1
 
@@ -253,18 +255,20 @@ class SegmentReader:
         for index, line in enumerate(lines[start:], start):
             if stored_crc(line) is not None:
                 self._verify_after_all()
-                yield from self._take_verified(lines, index, may_seal=True)
+                yield from self._take_verified(lines, index, may_frame=True)
                 return
             begin = self.offset
             self.offset += len(line) + 1
             try:
-                seq_of(line)
                 decode(line, from_format=self._format)
-            except (ValueError, msgspec.MsgspecError):
+            except msgspec.MsgspecError:
                 self._find(Problem.DAMAGED, begin, self.offset, detail="not an event")
                 continue
             self.verified_end = self.offset
-            yield from self._blocks([line], may_seal=_SEAL_MARK in line)
+            yield from self._blocks([line], may_frame=FRAME_MARK in line)
+            if self.seal is not None:
+                self._refuse(lines[index + 1 :])
+                return
 
     def _verify_after_all(self) -> None:
         """Check from here on: where lines carry checksums, it is the header's own that was damaged."""
@@ -307,27 +311,46 @@ class SegmentReader:
         self._bad_has_nul = False
         self._find(Problem.DAMAGED, start, self.offset, detail=what)
 
-    def _blocks(self, lines: list[bytes], *, may_seal: bool) -> Iterator[Block]:
-        """Yield verified *lines*, split where seqs jump; keep the seal."""
-        seal_start = None
-        if may_seal and lines:
-            lines, seal_start = self._take_seal(lines)
-        if lines:
-            end = self.offset if seal_start is None else seal_start
-            begin = end - sum(map(len, lines)) - len(lines)
-            first, last = seq_of(lines[0]), seq_of(lines[-1])
-            if last - first + 1 == len(lines):
-                yield self._block(lines, first, begin, end)
-            else:
-                yield from self._split(lines, begin)
-        if self.seal is not None and seal_start is not None:
-            self._expect(self.seal.seq, seal_start)
+    def _blocks(self, lines: list[bytes], *, may_frame: bool) -> Iterator[Block]:
+        """Yield verified *lines* without frames, split where seqs jump; keep the seal."""
+        if not may_frame:
+            yield from self._events(lines, self.offset)
+            return
+        begin, done = self.offset - size_of(lines), 0
+        for index, line in enumerate(lines):
+            frame = frame_of(line)
+            if frame is None:
+                continue
+            begin += size_of(lines[done:index])
+            yield from self._events(lines[done:index], begin)
+            end, done = begin + len(line) + 1, index + 1
+            if isinstance(frame, SegmentSealed):
+                self._take_seal(frame, begin)
+                self.offset = end
+                self._refuse(lines[done:])
+                return
+            problem, what = Problem.DAMAGED, "the first line of a segment, in the middle"
+            if isinstance(frame, UnknownEvent):
+                problem, what = Problem.UNSUPPORTED, "a first or last line of a shape that is not known here"
+            self._find(problem, begin, end, detail=what)
+            begin = end
+        yield from self._events(lines[done:], self.offset)
 
-    def _split(self, lines: list[bytes], begin: int) -> Iterator[Block]:
-        """Yield *lines* of a writer that skipped numbers: each line is a block of its own."""
-        for line in lines:
-            end = begin + len(line) + 1
-            yield self._block([line], seq_of(line), begin, end)
+    def _events(self, lines: list[bytes], end: int) -> Iterator[Block]:
+        """Yield *lines*, which hold no frames and end at byte *end*."""
+        if not lines:
+            return
+        begin = end - size_of(lines)
+        first, last = seq_if_any(lines[0]), seq_if_any(lines[-1])
+        if first is not None and last is not None and last - first + 1 == len(lines):
+            yield self._block(lines, first, begin, end)
+            return
+        for line in lines:  # of a writer that skips numbers: each is a block of its own
+            end, seq = begin + len(line) + 1, seq_if_any(line)
+            if seq is None:
+                self._find(Problem.DAMAGED, begin, end, detail="not an event")
+            else:
+                yield self._block([line], seq, begin, end)
             begin = end
 
     def _block(self, lines: list[bytes], first_seq: int, begin: int, end: int) -> Block:
@@ -335,25 +358,17 @@ class SegmentReader:
         self.next_seq = first_seq + len(lines)
         return Block(self.name, first_seq, lines, end, self._format, self.is_verified)
 
-    def _take_seal(self, lines: list[bytes]) -> tuple[list[bytes], int | None]:
-        """Return the lines before the seal and where it begins; all *lines* and None if there is none."""
-        for i, line in enumerate(lines):
-            if _SEAL_MARK not in line[:100]:
-                continue
-            event = decode(line)
-            if isinstance(event, SegmentSealed):
-                size = sum(len(later) + 1 for later in lines[i:])
-                start = self.offset - size
-                self.seal = event
-                self._check_seal(event, start, len(line) + 1, size)
-                return lines[:i], start
-        return lines, None
-
-    def _check_seal(self, seal: SegmentSealed, start: int, line_size: int, size: int) -> None:
+    def _take_seal(self, seal: SegmentSealed, start: int) -> None:
+        self.seal = seal
+        self._expect(seal.seq, start)
         if seal.size_bytes != start:
             self._find(Problem.CUT, start, start, detail=f"the seal counts {seal.size_bytes} bytes before it")
-        if size != line_size:
-            self._find(Problem.DAMAGED, start + line_size, start + size, detail="lines after the seal")
+
+    def _refuse(self, lines: list[bytes]) -> None:
+        """Pass over lines that nobody vouches for: behind a seal, or of another writer."""
+        begin, self.offset = self.offset, self.offset + size_of(lines)
+        if self.seal is not None and lines:
+            self._find(Problem.DAMAGED, begin, self.offset, detail="lines after the seal")
 
     def _expect(self, seq: int, offset: int) -> None:
         """Compare the next event's seq with the one that should come."""
@@ -364,18 +379,12 @@ class SegmentReader:
         if last is not None and last.problem is Problem.DAMAGED and last.end == offset:
             self.findings[-1] = msgspec.structs.replace(last, first_seq=first, last_seq=end)
         else:
-            self._find(Problem.MISSING, offset, offset, first_seq=first, last_seq=end)
+            self._find(Problem.MISSING, offset, offset, lost=(first, end))
 
     def _find(
-        self,
-        problem: Problem,
-        start: int,
-        end: int,
-        *,
-        first_seq: int | None = None,
-        last_seq: int | None = None,
-        detail: str = "",
+        self, problem: Problem, start: int, end: int, *, lost: tuple[int, int] | None = None, detail: str = ""
     ) -> None:
+        first, last = lost or (None, None)
         self.findings.append(
             Finding(
                 problem=problem,
@@ -383,8 +392,8 @@ class SegmentReader:
                 segment=self.name.segment,
                 start=start,
                 end=end,
-                first_seq=first_seq,
-                last_seq=last_seq,
+                first_seq=first,
+                last_seq=last,
                 detail=detail,
             )
         )

@@ -3,7 +3,8 @@
 The state is one tuple, replaced in one store: an exception that strikes in the middle of an append
 (Ctrl-C, a signal handler that raises) leaves the old state, and the half-written line is written over by
 the next one. While an append is under way the state is None: a second append from the same thread (a
-signal handler, a finalizer) sees that and leaves its event to the flusher.
+signal handler, a finalizer) sees that and leaves its event to the first one, which takes it at its end. The
+flusher is interrupted by finalizers, too; what they log while it changes the stream waits in the same way.
 
 Thread-safe. Never does I/O, never raises because of the disk.
 """
@@ -14,7 +15,7 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 from zlib import crc32
 
@@ -29,6 +30,10 @@ class Place(NamedTuple):
     position: int
     crc: int
     seq: int
+
+
+LATER = Place(-1, 0, -1)
+"""What an append returns that struck in the middle of another one: its event follows that one's."""
 
 
 class Stream:
@@ -47,17 +52,19 @@ class Stream:
 
     def reset_after_fork(self) -> None:
         """Begin with nothing and with locks of one's own; the object stays, for others point to it."""
-        self.lock = threading.RLock()
+        lock = threading.RLock()
+        self.lock: contextlib.AbstractContextManager[object] = lock
         self.ring: Ring | None = None
         self.is_closed = False
         self.wake = threading.Lock()
         self.wake.acquire()
-        self._room = threading.Condition(self.lock)
+        self._room = threading.Condition(lock)
         self._size = 0
         self._state: tuple[int, int, int] | None = (0, 0, 0)
         self._mark = -1  # beyond it an append takes the slow path: to open, to wake, to wait
         self._released = 0
         self._is_stuck = False
+        self._is_changing = False
         self._deferred: deque[tuple[bytes, str]] = deque()
         self._dropped: dict[str, int] = {}
         self._dropped_from = self._dropped_to = 0
@@ -99,11 +106,13 @@ class Stream:
             except BaseException:
                 self._state = state
                 raise
+            if self._deferred:
+                self.append_deferred()
         return True
 
     def _has_room(self, end: int) -> bool:
         """Wake the flusher; tell whether a metric may reach *end*."""
-        if self.ring is None or self.is_closed or self._dropped:
+        if self.ring is None or self.is_closed or self._dropped or self._is_changing:
             return False
         self.notify_flusher()
         self._mark = self._metrics_limit()
@@ -115,16 +124,18 @@ class Stream:
         """Append an event's *fields*; wait for room at most *max_block_s*, then drop and count it.
 
         Returns:
-            The place after the line, or None if the event was dropped or left to the flusher.
+            The place after the line, LATER if that will be known later, or None if the event was dropped.
         """
         deadline: float | None = None
         with self.lock:
             while True:
-                if self._state is None:
+                if self._state is None or self._is_changing:
                     self._deferred.append((fields, kind))
-                    return None
+                    return LATER
                 place = None if self.is_closed else self._put(fields, kind)
                 if place is not None:
+                    if self._deferred:
+                        self.append_deferred()
                     return place
                 if deadline is None:
                     deadline = time.monotonic() + max_block_s
@@ -198,15 +209,31 @@ class Stream:
         """Return the numbers of lost events that the log does not tell yet, by type."""
         return dict(self._dropped)
 
-    def take_deferred(self) -> list[tuple[bytes, str]]:
-        """Return, once, what arrived in the middle of another append of the same thread."""
-        taken = []
-        with contextlib.suppress(IndexError):
-            while True:
-                taken.append(self._deferred.popleft())
-        return taken
+    def append_deferred(self) -> None:
+        """Append what arrived in the middle of another append, or change, of the same thread."""
+        with self.lock:
+            while self._deferred and self._state is not None and not self._is_changing:
+                with contextlib.suppress(IndexError):
+                    self.append(*self._deferred.popleft(), max_block_s=0)
 
     # --- for the flusher ----------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[None]:
+        """Hold the stream; what finalizers and handlers of this thread log meanwhile comes after it."""
+        with self.lock:
+            self._is_changing, self._mark = True, -1
+            try:
+                yield
+            finally:
+                self._is_changing = False
+                if self._state is not None and self.ring is not None:
+                    self.append_deferred()
+
+    @property
+    def is_changing(self) -> bool:
+        """Tell, to whoever holds the lock, whether somebody else in the same thread changes the stream."""
+        return self._is_changing
 
     def begin(self, ring: Ring, position: int, header: bytes, header_crc: int, seq: int) -> Place:
         """Start, or start anew, at *position* of *ring* with a header; the caller holds the lock."""
@@ -265,6 +292,11 @@ class Stream:
             self.is_closed = True
             self._mark = -1
             self._room.notify_all()
+
+    def retire(self) -> None:
+        """Close without a lock, at the interpreter's end, which stops threads that may hold it for ever."""
+        self.close()
+        self.lock = contextlib.nullcontext()
 
     def _metrics_limit(self) -> int:
         # Metrics leave an eighth of the ring to what is rare and matters more.

@@ -10,17 +10,20 @@ import contextlib
 import errno
 import mmap
 import os
+import stat
 import sys
 import time
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from eventlog.storage import mounts, processes
+from eventlog.storage.modes import is_room_elsewhere, mode_for
 from eventlog.storage.processes import Process
 from eventlog.storage.processes import host_name as host_name
 
 _COMMON_FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOINHERIT", 0)
-_READ_FLAGS = os.O_RDONLY | _COMMON_FLAGS
+# A link among the files of a log leads elsewhere, and a pipe would never open; no file of ours is either.
+_READ_FLAGS = os.O_RDONLY | _COMMON_FLAGS | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 # A file system that says one of these of a directory keeps its names by itself, or cannot be asked to.
 _KNOWS_NO_DIRECTORY_SYNC = frozenset({errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS})
 
@@ -30,6 +33,7 @@ class FileStat(NamedTuple):
 
     size_bytes: int
     modified_s: float
+    inode: int = 0
 
 
 class Memory(Protocol):
@@ -66,6 +70,9 @@ class System(Protocol):
 
     def make_read_only(self, path: Path) -> None:
         """Take away the permission to write from everybody."""
+
+    def touch(self, path: Path) -> None:
+        """Let *path* count as changed now, by its file system's clock."""
 
     # --- names --------------------------------------------------------------------------
 
@@ -133,6 +140,15 @@ class System(Protocol):
         """Wait."""
 
 
+def _open_file(path: Path | str, flags: int) -> int:
+    """Open a file; what else may have its name (a folder, a pipe, a device) has no end, or no bytes."""
+    fd = os.open(path, flags)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "it is no file", str(path))
+    return fd
+
+
 class RealSystem:
     """The operating system below us.
 
@@ -141,7 +157,9 @@ class RealSystem:
 
     def create(self, path: Path) -> int:
         """Create *path*, which must not exist, for appending; return its descriptor."""
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | _COMMON_FLAGS, 0o666)
+        return os.open(
+            path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | _COMMON_FLAGS, mode_for(path, 0o666)
+        )
 
     def write(self, fd: int, data: bytes) -> int:
         """Append *data*; return how many bytes were taken, which may be fewer."""
@@ -176,7 +194,7 @@ class RealSystem:
 
     def map(self, path: Path, size_bytes: int) -> Memory:
         """Create *path*, which must not exist, preallocated, and return its content as shared memory."""
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _COMMON_FLAGS, 0o666)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _COMMON_FLAGS, mode_for(path, 0o666))
         try:
             self.preallocate(fd, size_bytes)
             return mmap.mmap(fd, size_bytes)
@@ -187,12 +205,16 @@ class RealSystem:
         """Take away the permission to write from everybody."""
         path.chmod(path.stat().st_mode & 0o555)
 
+    def touch(self, path: Path) -> None:
+        """Let *path* count as changed now, by its file system's clock."""
+        os.utime(path)
+
     def make_directory(self, path: Path) -> bool:
         """Create the directory *path*; tell whether it was not there before."""
         try:
-            path.mkdir()
+            path.mkdir(mode_for(path, 0o777))
         except FileExistsError:
-            if not path.is_dir():
+            if not path.is_dir() or is_room_elsewhere(path):
                 raise
             return False
         return True
@@ -228,7 +250,7 @@ class RealSystem:
 
     def open(self, path: Path | str) -> int:
         """Open *path* for reading and return its descriptor."""
-        return os.open(path, _READ_FLAGS)
+        return _open_file(path, _READ_FLAGS)
 
     def read(self, fd: int, size: int, offset: int) -> bytes:
         """Return at most *size* bytes from *offset* on; none at the end of the file."""
@@ -240,11 +262,11 @@ class RealSystem:
     def stat(self, path: Path) -> FileStat:
         """Return size and time of the file at *path*."""
         found = path.stat()
-        return FileStat(found.st_size, found.st_mtime)
+        return FileStat(found.st_size, found.st_mtime, found.st_ino)
 
     def lock(self, path: Path) -> int | None:
         """Return a descriptor that holds the exclusive lock of *path*, or None if another one holds it."""
-        fd = os.open(path, os.O_RDWR | _COMMON_FLAGS)
+        fd = _open_file(path, os.O_RDWR | _COMMON_FLAGS | getattr(os, "O_NOFOLLOW", 0))
         try:
             if sys.platform == "win32":
                 import msvcrt

@@ -101,7 +101,7 @@ def read_config(path: Path) -> SweepConfig:
         _check(config)
     except SweepError:
         raise
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError, OverflowError) as error:
         raise SweepError(path, str(error)) from error
     return config
 

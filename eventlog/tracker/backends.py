@@ -28,6 +28,8 @@ _TRACKER = {
     "system",
     "system_interval_s",
     "console",
+    "private",
+    "redact",
 }
 _PACKAGES = {"wandb": "wandb", "mlflow": "mlflow"}
 
@@ -198,4 +200,6 @@ class MultiTracker(Tracker):
             system=first.system,
             system_interval_s=first.system_interval_s,
             console=first.console,
+            private=first.private,
+            redact=first.redact,
         )

@@ -50,6 +50,9 @@ class Tracker(MediaCalls, ModelCalls, WatchCalls, DatasetCalls, SeedCalls, Evalu
         system: measure the machine while the run goes on; default as ``EVLOG_SYSTEM`` or ``evlog.toml`` says.
         system_interval_s: seconds between two measurements.
         console: log what the process prints, as `eventlog.lineage.console` describes.
+        private: let nobody else read new runs; default as ``EVLOG_PRIVATE`` or ``evlog.toml`` says.
+        redact: mask what looks like a credential (`eventlog.tracker.redacting`): False for nothing, regular
+            expressions for what is masked besides; default as ``EVLOG_REDACT`` or ``evlog.toml`` says: on.
     """
 
     def log_metrics(self, metrics: Mapping[str, object], step: int | None = None) -> None:

@@ -22,6 +22,7 @@ from typing import IO
 import orjson
 
 from eventlog.errors import EvlogError, warn_once
+from eventlog.storage.modes import make_directory, opener
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
 GRACE_S = 2.0
@@ -135,8 +136,8 @@ class Sidecar:
             "timeout_s": self._timeout_s,
         }
         data = orjson.dumps(order) + b"\n"
-        self._log_path().parent.mkdir(parents=True, exist_ok=True)
-        with self._log_path().open("ab") as log, self._lock:
+        make_directory(self._log_path().parent)
+        with open(self._log_path(), "ab", opener=opener) as log, self._lock:
             if self._is_ending.is_set():
                 return STOPPED
             process = self._process = self._launch(log)

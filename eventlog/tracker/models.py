@@ -33,6 +33,7 @@ from eventlog import events as ev
 from eventlog.errors import BadValueError
 from eventlog.ids import check_name
 from eventlog.storage.layout import ARTIFACTS_DIRECTORY
+from eventlog.storage.modes import make_directory
 from eventlog.tracker.recording import RunRecorder
 from eventlog.tracker.runs import Runs
 from eventlog.values import text
@@ -186,7 +187,7 @@ def _store_made(run: RunRecorder, name: str, make: Callable[[Path], None]) -> ev
 
     # Beside the artifacts: there is room for models, which the system's temporary directory may lack.
     artifacts = run.path / ARTIFACTS_DIRECTORY
-    artifacts.mkdir(exist_ok=True)
+    make_directory(artifacts)
     with tempfile.TemporaryDirectory(
         dir=artifacts, prefix=".young-model-", ignore_cleanup_errors=True
     ) as young:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import msgspec
 
@@ -18,11 +18,14 @@ from eventlog.codec import encode_fields
 from eventlog.errors import BadValueError, warn_once
 from eventlog.storage import artifacts
 from eventlog.storage.buffer import LineTooLongError, LogBuffer
+from eventlog.tracker.redacting import Redact, redactor_for
 from eventlog.values import as_mapping, key_text, metric_number, step_number, text, to_json
 
 if TYPE_CHECKING:
     from eventlog.lineage.running import Running
     from eventlog.tracker.live import Sidecar
+
+E = TypeVar("E", bound=ev.Event)
 
 MAX_METRIC_BYTES = 64_000
 MAX_SPILLED_FIELD = 4096
@@ -39,8 +42,9 @@ class RunRecorder:
         is_ended: nothing is taken any more.
     """
 
-    def __init__(self, path: Path, buffer: LogBuffer, *, strict: bool) -> None:
+    def __init__(self, path: Path, buffer: LogBuffer, *, strict: bool, redact: Redact = None) -> None:
         self.path, self.buffer, self.strict = path, buffer, strict
+        self._redactor = redactor_for(path, redact)
         self.run_id, self.project = buffer.run_id, buffer.project
         self.is_ended = False
         self._versions: dict[str, int] = {}
@@ -49,11 +53,16 @@ class RunRecorder:
     # --- writing ------------------------------------------------------------------------------
 
     def add(self, event: ev.Event) -> bool:
-        """Append *event*; what is too large for a line goes into a file first."""
+        """Append *event* without credentials; what is too large for a line goes into a file first."""
+        event = self.masked(event)
         try:
             return self.buffer.append(event)
         except LineTooLongError:
             return self.buffer.append(self._spilled(event))
+
+    def masked(self, event: E) -> E:
+        """Return *event* as it is logged: without what looks like a credential, unless that is not wanted."""
+        return event if self._redactor is None else cast("E", self._redactor.mask(event))
 
     def _spilled(self, event: ev.Event) -> ev.Event:
         kind = ev.type_name(event)
@@ -250,6 +259,7 @@ class RunRecorder:
         """End the run, because the process does; a signal does not wait for the delivery."""
         self.end_running(EXIT_WAIT_S if signal_name is None else SIGNAL_WAIT_S)
         self.end(status, error, signal_name)
+        self.buffer.stream.retire()
         if self.sidecar is not None and signal_name is None:
             self.sidecar.finish()
 

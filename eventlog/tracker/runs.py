@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,8 +18,9 @@ from eventlog.storage.buffer import LogBuffer
 from eventlog.storage.options import Durability, WriterOptions
 from eventlog.tracker import finishing, lifecycle
 from eventlog.tracker.config import TrackingConfig, tag_mapping
-from eventlog.tracker.naming import Placed, default_run_id, place_run, unmade_run
+from eventlog.tracker.naming import Placed, default_run_id, make_private, place_run, unmade_run, wants_private
 from eventlog.tracker.recording import RunRecorder
+from eventlog.tracker.redacting import Redact, check_patterns
 from eventlog.values import text
 
 
@@ -49,6 +51,7 @@ class Runs:
         sink_options: the options of those sinks, by name.
         sync_timeout_s: how long the end of a run waits for its delivery, in seconds.
         lineage, system, system_interval_s, console: what goes on beside a run, see `Tracker`.
+        private, redact: who may read the runs, and what is masked in them, see `Tracker`.
         root: directory of all projects.
     """
 
@@ -69,6 +72,8 @@ class Runs:
         system: bool | None = None,
         system_interval_s: float = 15.0,
         console: bool = False,
+        private: bool | None = None,
+        redact: Redact = None,
     ) -> None:
         self.config = config or TrackingConfig()
         self.backends = tuple(backends)
@@ -80,11 +85,12 @@ class Runs:
         self.sync_timeout_s = sync_timeout_s
         self.lineage = self.settings.lineage if lineage is None else lineage
         self.system, self.system_interval_s, self.console = system, system_interval_s, console
+        self.private, self.redact = private, check_patterns(redact)
         self._options = writer or WriterOptions()
         if durability is not None:
             self._options = msgspec.structs.replace(self._options, durability=durability)
         self._stack: list[RunRecorder] = []
-        self._starting = threading.Lock()
+        self._starting = threading.RLock()
         self._has_joined = False
         self._fast = self._never
 
@@ -176,8 +182,11 @@ class Runs:
             run_id = surrounding
         else:
             root, project, joins = self.root, self.project, False
+        private = wants_private(root, self.private)
         try:
-            return place_run(root, project, run_id or name, resume=resume, joins=joins, rank=self.rank)
+            placed = place_run(
+                root, project, run_id or name, resume=resume, joins=joins, rank=self.rank, private=private
+            )
         except OSError as error:
             if self.strict:
                 raise
@@ -188,7 +197,9 @@ class Runs:
                 "Training goes on; evlog keeps what it can and tries again. Make room on the file "
                 f"system of {root}, or mend it.",
             )
-            return placed
+        if private:
+            make_private(placed.path)
+        return placed
 
     def _recorder(self, path: Path) -> RunRecorder:
         buffer = LogBuffer(
@@ -199,7 +210,7 @@ class Runs:
             options=self._options,
             strict=self.strict,
         )
-        return RunRecorder(path, buffer, strict=self.strict)
+        return RunRecorder(path, buffer, strict=self.strict, redact=self.redact)
 
     def _log_start(self, recorder: RunRecorder, name: str, parent: str | None) -> None:
         recorder.add(
@@ -217,9 +228,9 @@ class Runs:
         """Log what this process runs, if the log does not say so already."""
         from eventlog.lineage.origin import origin_of_process
 
-        data = origin_of_process().context()
-        if known.get("command") != data:
-            recorder.add(ev.Context(kind="command", data=data))
+        event = recorder.masked(ev.Context(kind="command", data=origin_of_process().context()))
+        if known.get("command") != event.data:
+            recorder.add(event)
 
     def _begin_beside(self, recorder: RunRecorder, known: Mapping[str, Mapping[str, object]]) -> None:
         """Begin to capture the lineage of the run, and whatever else goes on beside it."""
@@ -267,6 +278,8 @@ class Runs:
         if self.settings.is_disabled:
             return None
         if not self._stack:
+            if sys.is_finalizing():
+                return None  # a finalizer of the last moment: no thread could write what it logs
             # With a limit: a process that was forked in this moment inherits a lock that nobody releases.
             is_mine = self._starting.acquire(timeout=10)
             try:

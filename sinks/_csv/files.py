@@ -19,6 +19,7 @@ from typing import BinaryIO
 import msgspec
 
 from eventlog.errors import SinkUnavailableError
+from eventlog.storage.modes import make_directory, opener
 from eventlog.storage.ring import lock_file
 from sinks._csv.cells import encode
 
@@ -76,7 +77,7 @@ def publish(
 
 
 def _put_part(path: Path, head: Head, rows: Sequence[Sequence[str]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(path.parent)
     with replaced(path) as file:
         file.write(msgspec.json.encode(head) + b"\n" + encode(rows))
 
@@ -122,7 +123,7 @@ def replaced(path: Path) -> Iterator[BinaryIO]:
     """Yield a file that becomes *path*, synced, when the block has ended well."""
     young = path.with_name(f".{path.name}{_YOUNG}")
     try:
-        with young.open("wb") as file:
+        with open(young, "wb", opener=opener) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -146,8 +147,8 @@ def locked(path: Path) -> Iterator[None]:
     Raises:
         SinkUnavailableError: another process held it for `LOCK_TIMEOUT_S`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
+    make_directory(path.parent)
+    open(path, "ab", opener=opener).close()
     deadline = time.monotonic() + LOCK_TIMEOUT_S
     while (fd := lock_file(path)) is None:
         if time.monotonic() > deadline:

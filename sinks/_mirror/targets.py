@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from eventlog.errors import EvlogError, SinkUnavailableError
+from eventlog.storage.modes import mode_for, opener
 from eventlog.storage.system import SYSTEM, System, write_all
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Content:
         left = self.size_bytes - len(self._head)
         if left <= 0:
             return
-        with self.path.open("rb") as file:
+        with open(self.path, "rb", opener=opener) as file:
             file.seek(len(self._head))
             while left > 0 and (chunk := file.read(min(CHUNK_BYTES, left))):
                 left -= len(chunk)
@@ -212,7 +213,7 @@ class DirectoryTarget:
             return
         if directory != directory.parent:
             self._make(directory.parent)
-        directory.mkdir(exist_ok=True)
+        directory.mkdir(mode_for(directory, 0o777), exist_ok=True)
         self._system.sync_directory(directory.parent)
 
     @staticmethod

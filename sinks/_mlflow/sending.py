@@ -16,6 +16,7 @@ import orjson
 
 from eventlog import events as ev
 from eventlog.sink import Entry
+from eventlog.storage.modes import check_inside
 from sinks._mlflow.finding import deleted
 from sinks._mlflow.mapping import PARAM_TAG, Gathered, Origin, Upload
 from sinks._mlflow.models import HISTORY_TAG, model_history, model_uploads, register
@@ -55,7 +56,6 @@ class Sender:
     def __init__(self, store: ClientStore, run: StoredRun, path: Path) -> None:
         self.store, self.run, self.path = store, run, path
         self.params, self.tags = run.params, run.tags
-        self._root = path.resolve()
 
     def send(self, gathered: Gathered) -> None:
         """Send everything; what MLflow refuses is added to ``gathered.refused``.
@@ -175,14 +175,12 @@ class Sender:
     def _why_not(self, upload: Upload) -> str | None:
         """Return why the copy in the run is not what was logged, or None if it is."""
         try:
-            path = (self.path / upload.path).resolve()
-            if not path.is_relative_to(self._root):
-                return "it lies outside of the run"
+            path = check_inside(self.path, upload.path)
             if upload.size_bytes is not None and path.stat().st_size != upload.size_bytes:
                 return "its size is not what was logged"
             if upload.sha256 is not None and _sha256(path) != upload.sha256:
                 return "its content is not what was logged"
-            return None if path.is_file() else "it is no file"
+            return None
         except (OSError, ValueError, RuntimeError) as error:
             return f"it cannot be read ({error})"
 

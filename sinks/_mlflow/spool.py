@@ -18,6 +18,7 @@ from typing import cast
 import orjson
 
 from eventlog.storage.layout import STATE_DIRECTORY
+from eventlog.storage.modes import make_directory, opener
 
 
 class Spool:
@@ -58,9 +59,9 @@ class Spool:
         """
         waiting, self._waiting = self._waiting, {}
         if waiting:
-            self._directory.mkdir(parents=True, exist_ok=True)
+            make_directory(self._directory)
         for name, lines in waiting.items():
-            with self._path(name).open("ab") as file:
+            with open(self._path(name), "ab", opener=opener) as file:
                 file.writelines(lines)
                 file.flush()
                 os.fsync(file.fileno())

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from eventlog.errors import EvlogError, SinkUnavailableError
 from eventlog.storage.layout import is_network_file_system
+from eventlog.storage.modes import make_directory, opener
 
 BUSY_TIMEOUT_S = 30.0
 
@@ -116,7 +117,8 @@ def connect(path: Path) -> sqlite3.Connection:
         SinkUnavailableError: it cannot be opened or written now.
     """
     with told(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
+        open(path, "ab", opener=opener).close()
         database = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
         try:
             _prepare(database, path)

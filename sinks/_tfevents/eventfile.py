@@ -13,8 +13,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eventlog.errors import EvlogError, SinkUnavailableError
+from eventlog.storage import modes
+from eventlog.storage.modes import mode_for, opener
 
-_READ_WRITE = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_READ_WRITE = (
+    os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+)
 
 
 class EventFileLostError(EvlogError):
@@ -99,7 +103,9 @@ class EventFile:
         with _told(self.path):
             if self._fd is None:
                 # Made here and not on opening, so that no reader meets an empty file.
-                self._fd = os.open(self.path, _READ_WRITE | os.O_CREAT | os.O_TRUNC, 0o644)
+                self._fd = os.open(
+                    self.path, _READ_WRITE | os.O_CREAT | os.O_TRUNC, mode_for(self.path, 0o666)
+                )
             self._is_synced = False
             try:
                 _write_all(self._fd, data, self.position.length)
@@ -153,7 +159,7 @@ def replace(path: Path, data: bytes) -> None:
                 return
         # A name that TensorBoard does not take for an event file.
         young = path.with_name(".evlog-new.tmp")
-        with young.open("wb") as file:
+        with open(young, "wb", opener=opener) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -169,7 +175,7 @@ def make_directory(path: Path) -> None:
     """
     with _told(path):
         made = [part for part in (path, *path.parents) if not part.exists()]
-        path.mkdir(parents=True, exist_ok=True)
+        modes.make_directory(path)
         for part in made:
             sync_directory(part.parent)
 

@@ -18,6 +18,7 @@ from eventlog.errors import BadValueError
 from eventlog.events import AnyEvent
 from eventlog.sink import Batch, Entry
 from eventlog.storage.merge import Slice
+from eventlog.storage.modes import read_inside
 from eventlog.values import flatten, number_in_memory
 from sinks._tfevents import markdown, media
 from sinks._tfevents.wire import (
@@ -301,15 +302,12 @@ class Mapper:
     def _file(self, event: ev.Media) -> bytes:
         if self._run is None or event.path is None:
             return b""
-        path = (self._run / event.path).resolve()
-        if not path.is_relative_to(self._run.resolve()):
-            raise RefusedError(f"{event.path} lies outside of the run's directory")
         try:
-            data = path.read_bytes()
+            data = read_inside(self._run, event.path)
         except OSError as error:
-            raise RefusedError(f"{path} cannot be read: {error.strerror}") from error
+            raise RefusedError(f"{event.path} of the run cannot be read: {error.strerror}") from error
         if event.sha256 and sha256(data).hexdigest() != event.sha256:
-            raise RefusedError(f"{path} is not the file that was logged")
+            raise RefusedError(f"{event.path} is not the file that was logged")
         return data
 
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import orjson
 
 from eventlog import events as ev
+from eventlog.storage.modes import read_inside
 
 MAX_BINS = 512
 """W&B shows no histogram with more."""
@@ -24,15 +25,15 @@ _DIRECTORIES = {"image": "images", "audio": "audio", "video": "videos", "html": 
 
 
 class Upload(NamedTuple):
-    """A file of the run at W&B: its name there and its bytes, or where they lie."""
+    """A file of the run at W&B: its name there and its bytes, or the run and the path in it."""
 
     name: str
     data: bytes
-    path: Path | None = None
+    path: tuple[Path, str] | None = None
 
     def content(self) -> bytes:
         """Return the bytes."""
-        return self.data if self.path is None else self.path.read_bytes()
+        return self.data if self.path is None else read_inside(*self.path)
 
 
 class TablePart(NamedTuple):
@@ -60,10 +61,10 @@ def medium(event: ev.Media, run: Path, column: str, row: int) -> tuple[dict[str,
     Raises:
         OSError: the file is gone.
     """
-    path = run / event.path if event.path and event.text is None else None
-    data = _page(event) if path is None else path.read_bytes()
+    path = (run, event.path) if event.path and event.text is None else None
+    data = _page(event) if path is None else read_inside(*path)
     digest = hashlib.sha256(data).hexdigest()
-    suffix = _suffix(event, path)
+    suffix = _suffix(event, None if path is None else Path(path[1]))
     name = f"media/{_DIRECTORIES[event.media_type]}/{file_stem(column)}_{row}_{digest[:20]}{suffix}"
     kind = "html" if event.media_type == "text" else event.media_type
     found: dict[str, object] = {"_type": f"{kind}-file", "sha256": digest, "size": len(data), "path": name}

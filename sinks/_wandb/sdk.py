@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from eventlog import events as ev
 from eventlog.errors import SinkUnavailableError
+from eventlog.storage.modes import check_inside
 from sinks._wandb.media import TablePart, artifact_name
 
 if TYPE_CHECKING:
@@ -117,12 +118,11 @@ def make_artifact(sdk: Any, event: ev.Artifact, home: Path, metadata: Mapping[st
         metadata={key: value for key, value in metadata.items() if value is not None},
     )
     if event.stored == "copy":
-        path = home / event.path
         parts = [f.path for f in event.files] if event.is_directory else []
         if not event.is_directory:
-            _add(artifact, path, path.name)
+            _add(artifact, check_inside(home, event.path), Path(event.path).name)
         for part in parts:
-            _add(artifact, path / part, part)
+            _add(artifact, check_inside(home, f"{event.path}/{part}"), part)
         return artifact
     with contextlib.suppress(Exception):  # gone, or of a kind whose package is not installed
         url = event.path if "://" in event.path else Path(event.path).absolute().as_uri()
@@ -134,8 +134,6 @@ def make_artifact(sdk: Any, event: ev.Artifact, home: Path, metadata: Mapping[st
 
 
 def _add(artifact: Any, path: Path, name: str) -> None:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is gone")
     artifact.add_file(str(path), name=name, policy="immutable", skip_cache=True)
 
 

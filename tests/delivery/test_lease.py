@@ -20,6 +20,8 @@ from eventlog.delivery.lease import STALE_S, Holder, acquire, beat_once, holder_
 from eventlog.delivery.ledger import ledger_path
 from eventlog.errors import DurabilityError, LeaseHeldError, LeaseLostError
 from eventlog.sink import Batch, Traits
+from eventlog.storage import processes
+from eventlog.storage.system import SYSTEM, System
 from tests.delivery.fakes import KeyedSink, Store, assert_delivered_once, deliver, finished, put_log
 from tests.waiting import wait_until
 
@@ -50,7 +52,8 @@ def age(path: Path, age_s: float) -> None:
 
 def here(pid: int, started: str) -> dict[str, Any]:
     """Return the fields of a holder on this machine."""
-    return {"host": os.uname().nodename, "machine": leases._machine(), "pid": pid, "pid_started": started}
+    host, _, mine = processes.this_process()
+    return {"host": host, "machine": mine.partition("@")[2], "pid": pid, "pid_started": started}
 
 
 def locks(stem: Path) -> list[str]:
@@ -159,7 +162,7 @@ def test_lease_that_was_taken_over_is_noticed(stem: Path, monkeypatch: pytest.Mo
     """A holder that slept finds out, and its release leaves the new one alone."""
     sleeper = acquire(stem)
     age(sleeper.path, STALE_S + 5)
-    monkeypatch.setattr(leases, "host_name", lambda: "another host")
+    monkeypatch.setattr(processes, "host_name", lambda: "another host")
     heir = acquire(stem)
 
     with pytest.raises(LeaseLostError):
@@ -189,7 +192,7 @@ def test_lease_is_kept_alive(stem: Path) -> None:
 
     beat_once()
 
-    assert leases._silence_s(lease.path) < 5
+    assert leases._silence_s(lease.path, SYSTEM) < 5
     lease.release()
     beat_once()
     assert locks(stem) == []
@@ -210,12 +213,12 @@ def test_lease_is_not_taken_by_number(stem: Path, monkeypatch: pytest.MonkeyPatc
     others: list[leases.Lease] = []
     create = leases._create
 
-    def create_late(path: Path, holder: Holder) -> None:
+    def create_late(path: Path, holder: Holder, system: System) -> None:
         if not others:
             monkeypatch.setattr(leases, "_create", create)
             acquire(stem).release()
             others.append(acquire(stem))
-        create(path, holder)
+        create(path, holder, system)
 
     monkeypatch.setattr(leases, "_create", create_late)
 
@@ -408,7 +411,7 @@ def test_delivery_that_slept_saves_nothing(
         (lock,) = path.parent.glob("*.lock.*")
         age(lock, STALE_S + 5)
         with monkeypatch.context() as patch:
-            patch.setattr(leases, "host_name", lambda: "another host")
+            patch.setattr(processes, "host_name", lambda: "another host")
             deliver(run, KeyedSink(store))
         after.append(path.read_bytes())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sqlite3
 from pathlib import Path
@@ -13,12 +14,19 @@ from hypothesis import strategies as st
 
 from eventlog.codec import decode, decode_lines, seq_of
 from eventlog.configuration import ConfigurationError, read_table
-from eventlog.events import Checkpoint, Note, UnknownEvent
+from eventlog.delivery.backlog import backlog
+from eventlog.delivery.ledger import load_ledger
+from eventlog.errors import BadValueError, CheckpointError
+from eventlog.events import Checkpoint, Metrics, Note, PayloadRef, UnknownEvent
 from eventlog.importers.sqlite import SourceDatabaseError, import_database
 from eventlog.importers.text import read_text
 from eventlog.importers.text.decoding import decode as text_of
+from eventlog.projections import RunFold
 from eventlog.query.prices import Prices
 from eventlog.replay import events
+from eventlog.storage.artifacts import load_payload
+from eventlog.storage.merge import RunReader
+from tests.logs import LogMaker, metrics, put
 from tests.torture import mutants
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -116,6 +124,44 @@ def test_checkpoint_of_a_size_that_none_has_is_imported_without_it(size_mb: floa
 
     (checkpoint,) = [e for e in events(tmp_path / "root" / "a" / told.run_id) if isinstance(e, Checkpoint)]
     assert checkpoint.size_bytes is None
+
+
+def test_metric_larger_than_any_float_is_left_out(tmp_path: Path) -> None:
+    """Whoever folds a log goes on with what else it holds."""
+    lines = LogMaker().segment([Metrics(step=0, data={"a": 10**400, "b": 1})], is_sealed=False)
+    put(tmp_path, 1, b"".join(lines))
+    fold = RunFold("project", "run")
+
+    for part in RunReader(tmp_path).slices():
+        fold.apply_slice(part.writer, part.rank, part.events)
+
+    assert set(fold.metrics) == {"b"}
+
+
+def test_ledger_that_nests_thousands_deep_is_refused_as_any_other(tmp_path: Path) -> None:
+    """A checkpoint is a file, and files may hold anything."""
+    path = tmp_path / "ledger.json"
+    path.write_text('{"sink":"s","state":{"a":' + "[" * 3000 + "]" * 3000 + "}}")
+
+    with pytest.raises(CheckpointError):
+        load_ledger(path)
+
+
+def test_payload_larger_than_memory_is_looked_at_in_pieces(tmp_path: Path) -> None:
+    """What is not what was written is not read as a whole."""
+    (tmp_path / "p").touch()
+    os.truncate(tmp_path / "p", 1 << 40)
+
+    with pytest.raises(BadValueError, match="changed"):
+        load_payload(tmp_path, PayloadRef(path="p", size_bytes=64 << 20, sha256="0"))
+
+
+def test_backlog_of_a_line_with_an_absurd_seq_counts_the_lines_before(tmp_path: Path) -> None:
+    """A number that is none takes nothing from the others."""
+    data = b"".join(LogMaker().segment(metrics(3), is_sealed=False))
+    put(tmp_path, 1, data + b'{"seq":9999999999999999999999,"ts":1,"type":"note"}\n')
+
+    assert backlog(tmp_path, {}).events == 3
 
 
 def test_database_whose_own_words_are_no_text_is_refused(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ class File:
         durable: what is on the disk for sure.
         writes: what was written since, (offset, data), oldest first.
         is_mapped: changed through memory as well, which leaves no list.
+        is_given_up: a sync, a close or a write of it has failed for good: its writer may not touch it again.
         lock: who holds its lock, for each kind of view: a network's view has locks of its own.
     """
 
@@ -36,7 +37,7 @@ class File:
         self.cached = bytearray()
         self.durable = b""
         self.writes: list[tuple[int, bytes]] = []
-        self.is_mapped = False
+        self.is_mapped = self.is_given_up = False
         self.is_read_only = False
         self.modified_s = now_s
         self.lock: dict[str, object] = {}
@@ -57,6 +58,7 @@ class File:
         Args:
             is_seen: whether readers see zeros at once, or only when the cache is dropped.
         """
+        self.is_given_up = True
         self.durable = self.durable.ljust(len(self.cached), b"\0")
         self.writes = []
         if is_seen:

@@ -36,13 +36,18 @@ class Fault(NamedTuple):
 class Injector:
     """Lets a process's calls go wrong as planned. Several faults may be armed.
 
+    Args:
+        meanwhile: done while a call hangs or is about to fail; what other threads do at that moment.
+
     Attributes:
         hits: the calls that went wrong.
         failed_sync_at: the last of them that was a sync, after which the next one lies; 0 if none was.
     """
 
-    def __init__(self, system: SimSystem, *faults: Fault, on_hang: Callable[[], None] | None = None) -> None:
-        self._system, self._faults, self._on_hang = system, list(faults), on_hang
+    def __init__(
+        self, system: SimSystem, *faults: Fault, meanwhile: Callable[[Call], None] | None = None
+    ) -> None:
+        self._system, self._faults, self._meanwhile = system, list(faults), meanwhile
         self._full: tuple[int, int] | None = None  # calls that still fail for want of room, and how
         self.hits: list[str] = []
         self.failed_sync_at = 0
@@ -68,6 +73,8 @@ class Injector:
     def _hit(self, fault: Fault, call: Call) -> None:
         system, kind = self._system, fault.kind
         self.hits.append(f"{kind} {call}")
+        if self._meanwhile and not kind.startswith("kill"):
+            self._meanwhile(call)
         if call.name == "sync" and kind not in {"kill", "kill-half", "hang"}:
             self.failed_sync_at = call.number
         if kind in {"kill", "kill-half"}:
@@ -75,8 +82,6 @@ class Injector:
             system.die()
         elif kind == "hang":
             system.disk.advance(HANG_S)
-            if self._on_hang:
-                self._on_hang()
         elif kind in FULL and call.name in NEEDS_ROOM:
             self._full = (fault.times, ERRORS[kind])
             system.short_write = call.name == "write"

@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 from eventlog.storage.processes import Process
 from eventlog.storage.system import FileStat
+from eventlog.storage.writer import NO_SPACE
 from tests.simos.disk import Directory, Disk, File, error
 
 CHANGING = frozenset(
     (
-        *("create", "write", "sync", "close", "preallocate", "map", "make_read_only"),
+        *("create", "write", "sync", "close", "preallocate", "map", "make_read_only", "touch"),
         *("make_directory", "sync_directory", "rename", "link", "unlink", "lock"),
     )
 )
@@ -151,11 +152,13 @@ class SimSystem:
 
     def write(self, fd: int, data: bytes) -> int:
         one = self._of(fd)
+        assert not one.file.is_given_up, f"{one.path} is written to after it has failed"
         self.short_write = False
         try:
             self._begin("write", one.path)
-        except (OSError, Killed):
+        except (OSError, Killed) as problem:
             if not self.short_write:
+                one.file.is_given_up = isinstance(problem, OSError) and problem.errno not in NO_SPACE
                 raise
             # The call took a part; what went wrong is told by the next one, or by nobody.
             data = data[: len(data) // 2]
@@ -172,6 +175,7 @@ class SimSystem:
 
     def sync(self, fd: int) -> None:
         one = self._of(fd)
+        assert not (one.is_written and one.file.is_given_up), f"{one.path} is synced after it has failed"
         self.lie = ""
         try:
             self._begin("sync", one.path)
@@ -210,6 +214,10 @@ class SimSystem:
     def make_read_only(self, path: Path) -> None:
         self._begin("make_read_only", path)
         self.disk.file(path).is_read_only = True
+
+    def touch(self, path: Path) -> None:
+        self._begin("touch", path)
+        self.disk.file(path).modified_s = self.disk.clock_s
 
     # --- names --------------------------------------------------------------------------
 
@@ -266,7 +274,7 @@ class SimSystem:
     def stat(self, path: Path) -> FileStat:
         self._begin("stat", path)
         file = self.disk.file(path)
-        return FileStat(len(file.cached), file.modified_s)
+        return FileStat(len(file.cached), file.modified_s, file.number)
 
     # --- who is there -------------------------------------------------------------------
 

@@ -64,6 +64,10 @@ class StorageMachine(RuleBasedStateMachine):
     def recover(self, faults: list[Fault]) -> None:
         self.world.recover(*faults)
 
+    @rule()
+    def recover_elsewhere(self) -> None:
+        self.world.recover_elsewhere()
+
     @rule(faults=SOME_FAULTS)
     def save(self, faults: list[Fault]) -> None:
         self.world.save(*faults)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+import msgspec
+
 from tests.simos.faults import Fault
-from tests.simos.world import Life, World
+from tests.simos.world import OPTIONS, Life, World
 
 KINDS = ["EIO", "ENOSPC", "EDQUOT", "ESTALE", "EROFS", "lie", "lie-seen", "hang", "kill", "kill-half"]
 STEPS_OF_A_WORLD = 60
@@ -16,8 +18,13 @@ class Walk:
     """One world and what happens in it. The same seed walks the same way."""
 
     def __init__(self, seed: int) -> None:
-        self.world = World()
         self._random = random.Random(seed)
+        options = msgspec.structs.replace(
+            OPTIONS,
+            segment_bytes=self._random.choice([1000, 1500, 4000]),
+            ring=self._random.choice(["auto", "auto", "auto", "memory"]),
+        )
+        self.world = World(options=options, crowd=self._random.choice([0, 3, 60]))
         self._actions: list[tuple[int, Callable[[], None]]] = [
             (8, self.open),
             (30, self.log),
@@ -26,6 +33,7 @@ class Walk:
             (6, self.kill),
             (3, self.cut_power),
             (8, self.recover),
+            (2, self.recover_elsewhere),
             (5, self.save),
             (4, self.look),
             (4, self.wait),
@@ -83,6 +91,10 @@ class Walk:
     def recover(self) -> None:
         """Recover, now and then on a bad disk or until killed."""
         self.world.recover(*self._faults(14, 0.5))
+
+    def recover_elsewhere(self) -> None:
+        """Let another host try to recover what it sees over the network."""
+        self.world.recover_elsewhere()
 
     def save(self) -> None:
         """Save a checkpoint, which may fail."""

@@ -14,15 +14,16 @@ What is held against evlog at every look:
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 from unittest.mock import patch
 
 import msgspec
 
-from eventlog.codec import SUFFIX_BYTES, encode_fields
+from eventlog.codec import SUFFIX_BYTES, decode, encode_fields
 from eventlog.delivery.ledger import Ledger, load_ledger, remove_leftovers, save_ledger
-from eventlog.events import Dropped, Metrics, Note
+from eventlog.events import Dropped, Metrics, Note, SegmentSealed
 from eventlog.storage.buffer import LogBuffer
 from eventlog.storage.chain import Chain
 from eventlog.storage.layout import list_segments, log_directory
@@ -30,15 +31,16 @@ from eventlog.storage.merge import RunReader
 from eventlog.storage.options import WriterOptions
 from eventlog.storage.repair import Recovery
 from eventlog.storage.repair import recover_run as recover_run
+from eventlog.storage.ring import YOUNG_SUFFIX
 from tests.simos.disk import Choose, Disk
 from tests.simos.faults import Fault, Injector
-from tests.simos.system import Killed, SimSystem
+from tests.simos.system import Call, Killed, SimSystem
 
 RUN = Path("/experiments/demo/run-1")
 LEDGER = RUN / ".evlog" / "sinks" / "s.json"
 OPTIONS = WriterOptions(
     ring_bytes=4096,
-    segment_bytes=1000,
+    segment_bytes=1500,
     reserve_bytes=512,
     write_interval_s=1000.0,
     sync_interval_s=1000.0,
@@ -59,13 +61,21 @@ class Life:
     Attributes:
         logged: step of each event that was kept, by seq; a note's is negative.
         dropped: how many events were not kept.
+        crowd: how many events other threads log while a call goes wrong.
     """
 
     def __init__(
-        self, disk: Disk, number: int, *, options: WriterOptions = OPTIONS, faults: tuple[Fault, ...] = ()
+        self,
+        disk: Disk,
+        number: int,
+        *,
+        options: WriterOptions = OPTIONS,
+        faults: tuple[Fault, ...] = (),
+        crowd: int = 3,
     ) -> None:
         self.disk, self.system = disk, SimSystem(disk)
-        self.injector = Injector(self.system, *faults, on_hang=self._log_meanwhile)
+        self.injector = Injector(self.system, *faults, meanwhile=self._log_meanwhile)
+        self.crowd, self._in_kept_ring = crowd, 0
         self.chain: Chain = None  # type: ignore[assignment]  # until it is open
         self.logged: dict[int, int] = {}
         self.dropped = 0
@@ -88,13 +98,14 @@ class Life:
         # From here on a system call under the callers' lock would let training wait for the disk.
         self.system.guard = self.stream.lock._is_owned  # type: ignore[attr-defined]
 
-    def _log_meanwhile(self) -> None:
-        """Log while the flusher hangs in a call: that must not wait for it."""
+    def _log_meanwhile(self, call: Call) -> None:
+        """Log while the flusher is in a call: that must not wait for it."""
         if self.chain is not None:
-            self.log(3)
-
-    def _now_ns(self) -> int:
-        return self.system.now_ns()
+            self.log(self.crowd)
+            place = self.stream.place()
+            is_another_ring = call.path is not None and call.path.suffix == YOUNG_SUFFIX
+            if is_another_ring and self.chain.ring_path is not None and place is not None:
+                self._in_kept_ring = place.seq  # if there can be no other file, this one has to stay
 
     def log(self, count: int) -> None:
         """Log *count* events, every fifth a note, by both ways in."""
@@ -121,12 +132,13 @@ class Life:
             self.synced = max(self.synced, self.chain.synced.seq)
 
     def close(self, *, tries: int = 30) -> bool:
-        """End the log as `LogBuffer.close` does, with time passing between tries."""
+        """End the log as `LogBuffer.close` does, with time passing between the flusher's looks."""
         self.stream.close()
+        self.buffer._is_closing, self.buffer._deadline = True, float("inf")
         for _ in range(tries):
-            is_whole = self.chain.close("ended")
+            self.buffer._tick(self.chain)
             self.synced = max(self.synced, self.chain.synced.seq)
-            if is_whole:
+            if self.buffer._is_done.is_set():
                 self.synced = max(self.synced, max(self.logged, default=-1) + 1)
                 self.system.die()
                 return True
@@ -141,13 +153,21 @@ class Life:
         kill, but what was not synced is owed over a power cut by nobody.
         """
         failed_at = self.injector.failed_sync_at
-        rings = (call for call in self.system.calls if call.name == "rename" and call.number > failed_at)
-        return failed_at > 0 and next(rings, None) is None
+        undone = {hit.partition(" ")[2] for hit in self.injector.hits if hit.startswith("kill")}
+        rings = [call for call in self.system.calls if call.name == "rename" and str(call) not in undone]
+        return failed_at > max((call.number for call in rings), default=0)
 
     @property
-    def has_file_ring(self) -> bool:
-        """Tell whether what was logged survives a kill."""
-        return self.chain.ring_path is not None
+    def untold(self) -> int:
+        """Return how many lost events the log does not tell of yet."""
+        return sum(self.stream.dropped.values())
+
+    @property
+    def killproof(self) -> set[int]:
+        """Return the seqs that survive a kill."""
+        if self.chain.ring_path is not None:
+            return set(self.logged)
+        return {seq for seq in self.logged if seq < max(self.synced, self._in_kept_ring)}
 
 
 class Found(NamedTuple):
@@ -168,9 +188,9 @@ class World:
         calls: how many calls all processes have made, but for those that are still there.
     """
 
-    def __init__(self, *, options: WriterOptions = OPTIONS) -> None:
+    def __init__(self, *, options: WriterOptions = OPTIONS, crowd: int = 3) -> None:
         self.disk = Disk()
-        self.options = options
+        self.options, self.crowd = options, crowd
         self.lives: list[Life] = []
         self.all: dict[str, Life] = {}
         self.owed: dict[str, set[int]] = {}
@@ -188,7 +208,7 @@ class World:
         self.trace.append(f"open {', '.join(map(str, faults))}")
         self._writers += 1
         try:
-            life = Life(self.disk, self._writers, options=self.options, faults=faults)
+            life = Life(self.disk, self._writers, options=self.options, faults=faults, crowd=self.crowd)
         except Killed:
             return None
         self.lives.append(life)
@@ -207,9 +227,8 @@ class World:
         self.calls += len(life.system.calls)
         if life.died_of_a_failed_sync:
             self._doubtful.add(life.writer)
-        synced = {seq for seq in life.logged if seq < life.synced}
-        self.owed[life.writer] = set(life.logged) if life.has_file_ring else synced
-        self.owed_for_ever[life.writer] = synced
+        self.owed[life.writer] = life.killproof
+        self.owed_for_ever[life.writer] = {seq for seq in life.logged if seq < life.synced}
 
     def end(self, life: Life) -> bool:
         """Let a writer end properly; tell whether it could."""
@@ -267,6 +286,19 @@ class World:
             # the next sync lies, and nobody knows. If the power goes too, what was not synced goes with it.
             self._doubtful |= dead
         return done
+
+    def recover_elsewhere(self) -> None:
+        """Let another host try, which sees the disk over the network: it may not touch ring or segment."""
+        self.trace.append("recover elsewhere")
+        before = self._logs()
+        system = SimSystem(self.disk, host="there", boot="boot-9", kind="nfs4")
+        recover_run(RUN, system=system)
+        system.die()
+        assert self._logs() == before, "another host has recovered what it cannot know"
+
+    def _logs(self) -> dict[str, bytes]:
+        contents = self.disk.contents().items()
+        return {path: data for path, data in contents if path.endswith((".jsonl", ".ring"))}
 
     def save(self, *faults: Fault) -> SimSystem:
         """Save the next checkpoint; it may fail. Return the process that did it."""
@@ -350,10 +382,24 @@ class World:
         events = 0 if ledger is None else ledger.events
         assert self._saved <= events <= self._tried, f"checkpoint {events}, saved {self._saved}"
 
-    def check_dropped(self, life: Life, found: Found) -> None:
-        """Hold a log that has ended properly against what was dropped."""
-        untold = sum(life.stream.dropped.values())
-        assert found.dropped.get(life.writer, 0) + untold == life.dropped
+    def problems(self, *, choose: Choose | None = None) -> list[str]:
+        """Look, recover for good and look again; return the first thing that should not be."""
+        try:
+            self.look()
+            self.settle(choose=choose)
+        except AssertionError as problem:
+            return [str(problem)]
+        return []
+
+    def wrong_seals(self) -> list[str]:
+        """Return the segments whose seal has another digest than what stands before it."""
+        wrong = []
+        for path, data in self.disk.contents().items():
+            *before, last = data.splitlines(keepends=True) or [b""]
+            seal = decode(last[:-1]) if b'"type":"segment_sealed"' in last else None
+            if isinstance(seal, SegmentSealed) and seal.sha256 != sha256(b"".join(before)).hexdigest():
+                wrong.append(path)
+        return wrong
 
     def settle(self, *, choose: Choose | None = None) -> Found:
         """Recover until nothing is left to do, twice over, and look; with *choose* after a power cut too."""

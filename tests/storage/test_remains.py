@@ -15,7 +15,7 @@ import pytest
 
 from eventlog.codec import close_line
 from eventlog.events import Metrics, RunStarted
-from eventlog.storage.layout import log_directory
+from eventlog.storage.layout import LAST_SEGMENT, SegmentName, log_directory
 from eventlog.storage.repair import recover_run
 from tests.faults import WatchedSystem, failing
 from tests.logs import MANUAL, die, headers, metrics, names, open_buffer, read_back
@@ -145,6 +145,19 @@ def test_ring_of_an_earlier_version_is_recovered(tmp_path: Path) -> None:
 
     assert (recovery.events, recovery.problem) == (COUNT, "")
     assert read_back(tmp_path).steps == list(range(COUNT))
+
+
+@pytest.mark.parametrize(("segment", "is_last"), [(100_000_000_000, False), (LAST_SEGMENT, True)])
+def test_recovered_segment_has_a_name_that_readers_know(tmp_path: Path, segment: int, is_last: bool) -> None:
+    """A ring may name any segment; where no number is left behind it, it is set aside."""
+    ring = leave_in_ring(tmp_path, is_started=False)
+    with_header(ring, segment=segment)
+    ring.rename(SegmentName(ring.name.partition(".")[0], segment).ring_path(log_directory(tmp_path)))
+
+    (recovery,) = recover_run(tmp_path)
+
+    assert ("set aside" in recovery.problem) == is_last
+    assert read_back(tmp_path).steps == ([] if is_last else list(range(COUNT)))
 
 
 @pytest.mark.parametrize("size", [0, -1, 1 << 50])

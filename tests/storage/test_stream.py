@@ -9,7 +9,7 @@ import pytest
 from eventlog.codec import decode, verifies
 from eventlog.events import AnyEvent, Dropped, Metrics, Note
 from eventlog.storage.ring import Ring
-from eventlog.storage.stream import Stream
+from eventlog.storage.stream import LATER, Stream
 
 RING_BYTES = 4096
 METRIC = b'{"type":"metrics","step":1,"data":{"loss":0.5}}'
@@ -144,21 +144,19 @@ def test_stream_wraps_around_its_ring() -> None:
     assert place.seq == 1000
 
 
-def test_stream_leaves_an_append_inside_an_append_to_the_flusher() -> None:
+def test_stream_takes_an_append_inside_an_append_behind_it() -> None:
     """A signal handler that logs in the middle of a log call loses nothing and breaks no line."""
     clock = Clock()
     stream = open_stream(clock)
 
     def interrupt() -> None:
         clock.on_call = lambda: None
-        assert stream.append(NOTE, "note", max_block_s=0) is None
+        assert stream.append(NOTE, "note", max_block_s=0) is LATER
 
     clock.on_call = interrupt
     stream.append_metrics(1, b"{}")
-    deferred = stream.take_deferred()
 
-    assert deferred == [(NOTE, "note")]
-    assert [type(event) for event in events_in(stream)] == [Metrics]
+    assert [type(event) for event in events_in(stream)] == [Metrics, Note]
     assert stream.dropped == {}
 
 

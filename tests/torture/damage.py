@@ -174,7 +174,7 @@ class _Bench:
         following = self._following
         for one in shuffles.shuffles(self._log, self.segment, line):
             is_at_the_end = following is None and line >= len(self.segment.lines) - 3
-            verdict = self._whole(one.data) if line == 0 else one.verdict(following)
+            verdict = self._whole(one.data) if line <= 1 else one.verdict(following)
             found = shuffles.complaints(verdict, one, is_at_the_end=is_at_the_end)
             self._tally.take(f"lines {one.change}", self._where(line), verdict, found)
 
@@ -192,7 +192,7 @@ class _Bench:
             self._tally.counts[COMPARED] += 1
             if message:
                 self._tally.problems.append(f"{self._where(line, at, bit)}: {message}")
-        if generator.random() < chance / 2 and line:
+        if generator.random() < chance / 2 and line > 1:
             self._compare_shuffles(line)
 
     def _compare_flip(self, line: int, at: int, bit: int) -> str:

@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import random
 import re
 import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import msgspec
@@ -90,10 +93,17 @@ def play(form: Form, seed: int) -> Result:
     with tempfile.TemporaryDirectory(prefix="evlog-full-") as name:
         directory = Path(name).resolve()
         reason = preload.why_not()
-        if reason is None:
-            _play_failures(directory, chance, tally)
-        else:
+        if reason is not None:
             skipped.append(f"failing operations: {reason}")
+        elif chance is not None:
+            _merge(tally, _play_failures(directory, chance, slice(None)))
+        else:
+            # They wait more than they work: for a disk that will not come.
+            workers = 2 * (os.cpu_count() or 1)
+            with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
+                parts = [slice(number, None, workers) for number in range(workers)]
+                for told in pool.map(partial(_play_failures, directory, None), parts):
+                    _merge(tally, told)
         _play_limits(directory, chance, tally)
     try:
         told = apart(partial(_play_small_disks, chance), as_root_of_its_own=True)
@@ -127,7 +137,9 @@ def _some(cases: list[Case], chance: random.Random | None, share: float = 1.0) -
 # --- one operation after the other fails ----------------------------------------------------------
 
 
-def _play_failures(directory: Path, chance: random.Random | None, tally: Tally) -> None:
+def _play_failures(above: Path, chance: random.Random | None, part: slice) -> Tally:
+    """Play those of all cases that *part* selects, or of them some that *chance* does."""
+    tally, directory = Tally(), Path(tempfile.mkdtemp(dir=above))
     source = directory / "source.txt"
     source.write_text("content\n" * 100)
     with Player(directory, preload.environment(directory)) as player:
@@ -138,14 +150,22 @@ def _play_failures(directory: Path, chance: random.Random | None, tally: Tally) 
             tally.problems.append(f"only {operations} operations of a whole run were seen: nothing is tried")
         shutil.rmtree(root)
         # Some more: in another run the flusher may cut the same bytes into more pieces.
-        for case in _some(list(_failing(blank, operations + 5)), chance):
+        for case in _some(list(_failing(blank, operations + 5))[part], chance):
             outcome = player.play(case)
             _check_run(case, outcome, tally)
             shutil.rmtree(root, ignore_errors=True)
         template = directory / "template"
         train(template, source)
         for script in [*(f"deliver {sink}" for sink in SINKS), "query"]:
-            _play_consumer(player, template, msgspec.structs.replace(blank, script=script), chance, tally)
+            scripted = msgspec.structs.replace(blank, script=script)
+            shutil.copytree(template, root)
+            operations = player.play(scripted).operations
+            shutil.rmtree(root)
+            every = [
+                case for case in _failing(scripted, operations + 2) if case.code in {errno.ENOSPC, errno.EIO}
+            ]
+            _play_consumer(player, template, _some(every[part], chance, 0.2), tally)
+    return tally
 
 
 def _failing(blank: Case, operations: int) -> Iterator[Case]:
@@ -156,15 +176,9 @@ def _failing(blank: Case, operations: int) -> Iterator[Case]:
                 yield msgspec.structs.replace(blank, at=at, times=times, is_short=is_short, code=code)
 
 
-def _play_consumer(
-    player: Player, template: Path, blank: Case, chance: random.Random | None, tally: Tally
-) -> None:
-    root = Path(blank.root)
-    shutil.copytree(template, root)
-    operations = player.play(blank).operations
-    shutil.rmtree(root)
-    cases = [case for case in _failing(blank, operations + 2) if case.code in {errno.ENOSPC, errno.EIO}]
-    for case in _some(cases, chance, 0.2):
+def _play_consumer(player: Player, template: Path, cases: list[Case], tally: Tally) -> None:
+    for case in cases:
+        root = Path(case.root)
         shutil.copytree(template, root)
         outcome = player.play(case)
         kind, _, sink = case.script.partition(" ")

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from zlib import crc32
 
+from tests.logs import WRITER_A
+
 _GOLDEN = Path(__file__).parents[1] / "golden" / "format-1" / "run" / "log"
 
 Fields = list[tuple[bytes, bytes]]
@@ -133,6 +135,12 @@ def closed(body: bytes, seed: int, generator: random.Random) -> tuple[bytes, int
     return b'%b,"crc":"%b"}' % (body, digits), crc
 
 
+def _of_first_segment(fields: Fields) -> Fields:
+    """Return the header of any segment as that of the first one of the log that it is put into."""
+    first = {b'"writer"': b'"%b"' % WRITER_A.encode(), b'"segment"': b"1", b'"prev"': b"null"}
+    return [(key, first.get(key, value)) for key, value in fields]
+
+
 def _at(fields: Fields, seq: int, ts: int) -> Fields:
     return [(b'"seq"', b"%d" % seq), (b'"ts"', b"%d" % ts), *fields[2:]]
 
@@ -148,7 +156,11 @@ def log(generator: random.Random, *, damage: float = 0.3) -> bytes:
     frames = [fields for fields in known_lines() if b"segment_" in fields[2][1]]
     events = [fields for fields in known_lines() if b"segment_" not in fields[2][1]]
     opened = [fields for fields in frames if b"opened" in fields[2][1]]
-    chosen = [generator.choice(opened)] + [generator.choice(events) for _ in range(generator.randrange(1, 7))]
+    header = generator.choice(opened)
+    chosen = [header if generator.random() < 0.03 else _of_first_segment(header)]
+    chosen += [generator.choice(events) for _ in range(generator.randrange(1, 7))]
+    if generator.random() < 0.05:
+        chosen.insert(generator.randrange(len(chosen) + 1), generator.choice(frames))
     if generator.random() < 0.4:
         chosen.append(generator.choice([fields for fields in frames if b"sealed" in fields[2][1]]))
     lines, crc, seq, ts = [], 0, 0, 1_763_700_000_000_000

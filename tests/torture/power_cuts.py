@@ -131,7 +131,7 @@ def cut_once(mounted: Disk, seed: str, tally: Tally) -> None:
     try:
         _wait(writing, chance)
         if recovering is not None:
-            _kill(writing)
+            _kill(writing, tally)
             recovering.start()
             recovering.wait(0.02 * chance.random() if chance.random() < 0.5 else None)
     finally:
@@ -143,8 +143,9 @@ def cut_once(mounted: Disk, seed: str, tally: Tally) -> None:
             recovering.freeze()
         cut_ns = time.monotonic_ns()
         mounted.cut_power()
-        _kill(writing)
-        if recovering is not None:
+        if recovering is None:
+            _kill(writing, tally)
+        else:  # then they are dead already
             recovering.end()
     mounted.unmount()
     mounted.mount()
@@ -177,12 +178,21 @@ def _wait(writing: list[Writing], chance: random.Random) -> None:
     wait.wait(life_s)
 
 
-def _kill(writing: list[Writing]) -> None:
+_ENDS = {
+    0: "writers that had ended their log",
+    -signal.SIGKILL: "writers that we killed",
+    # The next store into the ring after its file system has stopped.
+    -signal.SIGBUS: "writers that SIGBUS ended with the power",
+}
+
+
+def _kill(writing: list[Writing], tally: Tally) -> None:
     for one in writing:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(one.pid, signal.SIGKILL)
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(one.pid, 0)
+        os.kill(one.pid, signal.SIGKILL)
+        ended = os.waitstatus_to_exitcode(os.waitpid(one.pid, 0)[1])
+        tally.counts[_ENDS.get(ended, f"writers that ended with {ended}")] += 1
+        if ended not in _ENDS:
+            tally.problems.append(f"{one.run}: its writer ended with {ended}")
 
 
 class Recovering:

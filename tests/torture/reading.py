@@ -95,17 +95,18 @@ def window(segment: Segment, data: bytes, *, line: int, after: int, following: S
     """Return the place in which *data* stand instead of the lines from *line* to *after* of *segment*.
 
     Args:
-        line: at least 1; the reader begins before it.
+        line: at least 1; the reader begins one line earlier, for a cursor also proves what stands behind it.
         after: the line that comes next there; the window ends before it.
         following: the next segment, if its beginning is to be seen, too.
     """
-    before = segment.lines[line - 1]
-    files = {segment.number: Piece(segment.starts[line - 1], before + data, segment.lines[0])}
-    expected = events_of(segment, line, after)
+    begin = max(1, line - 1)
+    before = b"".join(segment.lines[begin - 1 : line])
+    files = {segment.number: Piece(segment.starts[begin - 1], before + data, segment.lines[0])}
+    expected = events_of(segment, begin, after)
     if following is not None:
         files[following.number] = Piece(0, b"".join(following.lines[:4]))
         expected |= events_of(following, 1, 4)
-    return Window(files, segment.cursor(line), expected)
+    return Window(files, segment.cursor(begin), expected)
 
 
 def events_of(segment: Segment, begin: int, end: int) -> dict[int, bytes]:

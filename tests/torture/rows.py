@@ -13,9 +13,13 @@ MODULES = {
     1: "kills",
     2: "power_cuts",
     3: "writeback",
+    4: "damage",
     5: "full_disks",
+    6: "processes",
+    7: "fuzzing",
     8: "crowds",
     9: "golden",
+    10: "coverage",
 }
 """The module of each row below this package."""
 

@@ -45,7 +45,7 @@ class Shuffle(NamedTuple):
         return b"".join(changed(self.segment.lines, self.line, self.change, self.foreign))
 
     def verdict(self, following: Segment | None) -> Verdict:
-        """Return what is read; for a line that is not the header."""
+        """Return what is read; for a line that is neither the header nor the first behind it."""
         segment, line = self.segment, self.line
         after = min(len(segment.lines), line + AROUND)
         lines = changed(segment.lines[line:after], 0, self.change, self.foreign)

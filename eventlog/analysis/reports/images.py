@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 from eventlog.analysis.reports.model import Image
 from eventlog.analysis.reports.reading import Below
+from eventlog.storage.modes import read_inside
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MOST_BYTES = 400_000
@@ -77,14 +78,8 @@ def _in_turn(logged: Mapping[str, list[_Logged]], runs: Sequence[str]) -> Iterat
 def _read(run: Path, one: _Logged) -> Image | None:
     """Return a picture if it is a small PNG that lies in the run; a log may name any file."""
     try:
-        path = (run / PurePosixPath(one.path)).resolve()
-        if not path.is_relative_to(run.resolve()):
-            return None
-        # A pipe, which one could wait for, has no size.
-        if not len(_SIGNATURE) < path.stat().st_size <= _MOST_BYTES:
-            return None
-        data = path.read_bytes()
-    except (OSError, ValueError, RuntimeError):  # gone, a NUL byte, a circle of links: left out and counted
+        data = read_inside(run, one.path, at_most=_MOST_BYTES)
+    except (OSError, ValueError):  # gone, too large, a link, no text for a path: left out and counted
         return None
     size = _size(data)
     if size is None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eventlog.analysis.plots.axes import printable
 from eventlog.analysis.reports import telling
 from eventlog.analysis.reports.charts import sparkline
 from eventlog.analysis.reports.markup import duration, moment
 from eventlog.analysis.reports.model import Benchmark, Report, counted, listed
 from eventlog.analysis.shown import markdown_table, markdown_text, mean_and_std, number
+from eventlog.errors import printable
 
 
 def to_markdown(report: Report) -> str:

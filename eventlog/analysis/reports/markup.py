@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-from eventlog.analysis.plots.axes import printable
+from eventlog.errors import printable
 
 _MOST_CHARACTERS = 300
 _SHORT = 40

@@ -28,6 +28,7 @@ from eventlog import events as ev
 from eventlog.lineage.capture.snapshot import Finding, Snapshot
 from eventlog.lineage.origin import Origin, origin_of_command, origin_of_process
 from eventlog.lineage.running import Options, Recorder, local_rank
+from eventlog.storage.modes import make_directory
 from eventlog.values import text
 
 KINDS = frozenset({"git", "environment", "hardware", "scheduler"})
@@ -166,7 +167,7 @@ class Capture:
             self._recorder.artifact(Path(source), name, "code", copy=True)
             return
         directory = self._recorder.path / "artifacts"
-        directory.mkdir(parents=True, exist_ok=True)
+        make_directory(directory)
         young = directory / f".young-{os.getpid()}-{os.urandom(4).hex()}"
         try:
             young.write_bytes(finding.content)

@@ -53,7 +53,13 @@ def _plan_one(dataset: Dataset, code: CodePlan, cwd: str | None) -> DataPlan:
     if path is not None and not path.is_absolute() and cwd:
         path = Path(cwd) / path
     relative = None
-    if path is not None and code.root and path.is_relative_to(code.root) and not code.in_place:
+    if (
+        path is not None
+        and code.root
+        and path.is_relative_to(code.root)
+        and ".." not in path.parts
+        and not code.in_place
+    ):
         relative = path.relative_to(code.root).as_posix()
     state: State = "unchecked"
     is_of_file = dataset.data.get("hash") in (None, "file", "tree")

@@ -1,0 +1,93 @@
+"""Runs tests over one mutant after the other, in the copy of the tree that is its working directory.
+
+Reads jobs from standard input and answers on standard output, a line of JSON each. What takes long to
+import and never changes is imported once; each mutant then gets a forked child of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+from pathlib import Path
+from typing import Literal
+
+import hypothesis
+import msgspec
+import orjson as orjson
+import pytest
+
+Outcome = Literal["killed", "survived", "timed out", "no tests"]
+_NO_TESTS = 5
+
+
+class Job(msgspec.Struct, frozen=True):
+    """A module with a content, and the tests that judge it, within *limit_s*."""
+
+    module: str
+    source: str
+    tests: list[str]
+    limit_s: float
+
+
+def outcome_of(job: Job) -> Outcome:
+    """Put the mutant in the place of the module, run the tests, and put the original back."""
+    path = Path(job.module)
+    original = path.read_bytes()
+    for compiled in path.parent.glob(f"__pycache__/{path.stem}.*.pyc"):
+        compiled.unlink()  # it may be as old and as long as the mutant
+    path.write_text(job.source)
+    try:
+        return _run(job)
+    finally:
+        path.write_bytes(original)
+
+
+def _run(job: Job) -> Outcome:
+    child = os.fork()
+    if not child:
+        _judge(job.tests)
+    watch = os.pidfd_open(child)
+    try:
+        is_over = bool(select.select([watch], [], [], job.limit_s)[0])
+    finally:
+        os.close(watch)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)  # the child itself if it hangs, and what its tests have left
+    _, status = os.waitpid(child, 0)
+    if not is_over:
+        return "timed out"
+    code = os.waitstatus_to_exitcode(status)
+    return "survived" if code == 0 else "no tests" if code == _NO_TESTS else "killed"
+
+
+def _judge(tests: list[str]) -> None:
+    code = 1
+    try:
+        os.setpgid(0, 0)
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(nothing, fd)
+        hypothesis.settings.register_profile("mutation", deadline=None, derandomize=True, database=None)
+        hypothesis.settings.load_profile("mutation")
+        quietly = ["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:xdist"]
+        place = Path(os.environ["TMPDIR"]) / "pytest"  # emptied by the next one
+        code = int(pytest.main([*quietly, "--basetemp", str(place), *tests]))
+    finally:
+        os._exit(code)
+
+
+def main() -> None:
+    """Answer jobs until there are no more."""
+    sys.dont_write_bytecode = True
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    for line in sys.stdin.buffer:
+        outcome = outcome_of(msgspec.json.decode(line, type=Job))
+        sys.stdout.buffer.write(msgspec.json.encode(outcome) + b"\n")
+        sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    main()

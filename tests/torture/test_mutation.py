@@ -1,0 +1,57 @@
+"""The tools of row 10: which mutants are made, and what is said of those that survive."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.torture.coverage import complaints
+from tests.torture.mutation import Explanation, Key, Mutant, is_installed, mutants
+from tests.torture.mutation_runs import Judged
+
+needs_operators = pytest.mark.skipif(not is_installed(), reason="cosmic-ray is not installed: evlog[torture]")
+KEY = Key("a.py", "f", "return 1", "return 2", 1)
+MUTANT = Mutant(KEY, 2, "")
+EXPLANATION = Explanation(module="a.py", function="f", was="return 1", becomes=["return 2"], why="so it is")
+
+
+@pytest.fixture
+def module(tmp_path: Path) -> Path:
+    """Return a tree with one small module."""
+    lines = ["def f(a: int | None = None) -> int:", "    b: int | str = 1", "    return b if a else a + 1"]
+    (tmp_path / "a.py").write_text("\n".join(lines))
+    return tmp_path
+
+
+@needs_operators
+def test_mutants_are_other_programs_each_once(module: Path) -> None:
+    """A type that nobody looks at while the program runs makes no mutant."""
+    made = mutants("a.py", module)
+
+    changed = {mutant.key.becomes for mutant in made}
+    assert "return b if a else a - 1" in changed
+    assert "return b if not a else a + 1" in changed
+    assert not any("int & None" in line or "int - str" in line for line in changed)
+    assert len({mutant.source for mutant in made}) == len({mutant.key for mutant in made}) == len(made)
+
+
+@needs_operators
+def test_mutant_is_known_by_its_function_and_line_wherever_it_stands(module: Path) -> None:
+    """Lines that are written above it do not change what an explanation is about."""
+    before = {mutant.key for mutant in mutants("a.py", module)}
+    (module / "a.py").write_text("SEVEN = None\n\n\n" + (module / "a.py").read_text())
+
+    assert {mutant.key for mutant in mutants("a.py", module)} == before
+
+
+def test_survivor_needs_an_explanation_and_an_explanation_a_survivor() -> None:
+    """What nobody explains is a problem, and so is what is explained and does not survive."""
+    survivor, killed = Judged(MUTANT, "survived"), Judged(MUTANT, "killed")
+
+    assert list(complaints([survivor], [EXPLANATION])) == []
+    assert list(complaints([killed], [])) == []
+    assert "noticed by no test: line 2 of a.py, f" in next(complaints([survivor], []))
+    assert "an explained survivor is killed" in next(complaints([killed], [EXPLANATION]))
+    other = Judged(MUTANT._replace(key=KEY._replace(function="g")), "killed")
+    assert "not a mutant any more" in next(complaints([other], [EXPLANATION]))
