@@ -126,6 +126,22 @@ def test_checkpoint_of_a_size_that_none_has_is_imported_without_it(size_mb: floa
     assert checkpoint.size_bytes is None
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "| loss | acc |\n|---|---|\n| 0.1 | 0.2 |\n",
+        "| name | value |\n|---|---|\n| | 20 |\n| acc | 0.2 |\n",
+        f"epoch {'9' * 400} step 3/10 - loss: 0.3\n",
+    ],
+    ids=["plain table", "row without a name", "epoch larger than any float"],
+)
+def test_text_log_with_what_nobody_prints_is_read(text: str) -> None:
+    """What cannot be a name or a number is passed over; the rest of the line counts."""
+    found = read_text(text)
+
+    assert {*found.keys, *found.final, *found.params} & {"loss", "acc"}
+
+
 def test_metric_larger_than_any_float_is_left_out(tmp_path: Path) -> None:
     """Whoever folds a log goes on with what else it holds."""
     lines = LogMaker().segment([Metrics(step=0, data={"a": 10**400, "b": 1})], is_sealed=False)

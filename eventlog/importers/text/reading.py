@@ -6,6 +6,7 @@ last ``key=value`` beside the markers of step and epoch. What none of them takes
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -251,8 +252,9 @@ class Reader:
         if marker.step is not None:
             self._has_steps = True
             self._step = marker.step
-            if marker.steps_in_epoch and self._epoch is not None and not marker.is_total:
-                before = self._epoch if self._counts_from_0 else self._epoch - 1
+            epoch = self._epoch
+            if marker.steps_in_epoch and not marker.is_total and epoch is not None and math.isfinite(epoch):
+                before = epoch if self._counts_from_0 else epoch - 1
                 self._step = int(max(before, 0)) * marker.steps_in_epoch + marker.step
         elif marker.epoch is not None and not self._has_steps and marker.epoch.is_integer():
             self._step = int(marker.epoch)

@@ -90,7 +90,7 @@ class Pair(NamedTuple):
 
 def name_of(words: str) -> str:
     """Return printed *words* as a name: the last one, with what qualifies it before it, in lower case."""
-    parts = words.split()
+    parts = words.split() or [""]
     kept = [parts[-1]]
     for word in reversed(parts[:-1]):
         if word.lower() not in _QUALIFIERS and kept[0].lower() not in _UNCLEAR_ALONE:
