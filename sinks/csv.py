@@ -27,6 +27,7 @@ from eventlog.errors import SinkUnavailableError
 from eventlog.ids import check_name
 from eventlog.sink import Batch, Entry, Point, RunInfo, RunStatus, Traits
 from eventlog.storage.cursor import Checkpoint
+from eventlog.storage.modes import is_private
 from sinks._csv.cells import cell
 from sinks._csv.files import Head, publish
 from sinks._csv.rows import LEADERBOARD, RESULTS, RunRows
@@ -91,6 +92,7 @@ class CSVSink:
             score=None if score is None or math.isnan(score) else score,
             row=rows.leaderboard(status),
             is_below=os.path.realpath(self._run.path) == os.path.realpath(to / rows.project / rows.run_id),
+            is_private=is_private(self._run.path),
         )
         try:
             publish(

@@ -26,6 +26,7 @@ from eventlog.clock import iso_utc
 from eventlog.errors import BadValueError, EvlogError, SinkRejectedError, SinkUnavailableError
 from eventlog.sink import Batch, Entry, Point, RunInfo, RunStatus, Traits
 from eventlog.storage.cursor import Checkpoint, Cursor
+from eventlog.storage.modes import close_to_others, is_private
 from eventlog.values import flatten, number_in_memory, number_on_disk
 from sinks._sqlite.experiment import Experiment, as_json
 from sinks._sqlite.schema import OF_A_RUN, connect, connect_for_reading, told, transaction
@@ -97,6 +98,8 @@ class SQLiteSink:
         self._run = run
         database = connect(self._path)
         try:
+            if is_private(run.path):
+                _close(self._path)
             with told(self._path), transaction(database):
                 self._enter(database)
                 held = _cursors(database, run)
@@ -265,6 +268,16 @@ def _number(value: int | float | str) -> float | None:
         return number_in_memory(value) + 0.0  # SQLite makes NULL of NaN, and 0 of -0.0
     except (BadValueError, OverflowError):
         return None
+
+
+def _close(path: Path) -> None:
+    """Let nobody else read the database, into which a private run comes."""
+    try:
+        close_to_others(path)
+    except OSError as error:
+        raise EvlogError(
+            f"{path} belongs to somebody else, and the run is private. Give it a database of its own."
+        ) from error
 
 
 def _cursors(database: sqlite3.Connection, run: RunInfo) -> dict[str, Cursor]:

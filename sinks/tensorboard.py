@@ -33,6 +33,7 @@ from eventlog.errors import EvlogError, SinkRejectedError, SinkUnavailableError
 from eventlog.ids import check_name
 from eventlog.sink import Batch, Entry, Point, RunInfo, RunStatus, Traits
 from eventlog.storage.cursor import Checkpoint
+from eventlog.storage.modes import is_private, keep_private
 from eventlog.values import flatten, number_on_disk
 from sinks._tfevents import wire
 from sinks._tfevents.columns import float32, read_block, scalar_records
@@ -97,6 +98,8 @@ class TensorBoardSink:
         """
         state = _State.of(run)
         self._directory = self._place(run)
+        if is_private(run.path):
+            keep_private(self._directory)
         make_directory(self._directory)
         path = self._directory / state.file
         for other in self._directory.glob("events.out.tfevents.*.evlog"):

@@ -22,6 +22,7 @@ import msgspec
 
 from eventlog.storage.cursor import Checkpoint, Cursor
 from eventlog.storage.layout import STATE_DIRECTORY, list_names
+from eventlog.storage.modes import is_ours
 from eventlog.storage.ring import lock_file
 from eventlog.storage.system import SYSTEM, System, write_all
 
@@ -132,12 +133,16 @@ class Manifest(msgspec.Struct, kw_only=True):
 
 
 def cache_directory(root: Path) -> Path:
-    """Return where the cache of *root* lies: below it, or in the user's own cache if that is read-only."""
+    """Return where the cache of *root* lies: below it, or in the user's own cache if it cannot be ours there.
+
+    Who owns a cache reads and may change it: nobody uses another user's, nor one behind a link.
+    """
     own = root / STATE_DIRECTORY / CACHE_DIRECTORY
-    with contextlib.suppress(OSError):  # a root that only others may write
-        own.mkdir(parents=True, exist_ok=True)
-    if os.access(own, os.W_OK):
-        return own
+    if not own.is_symlink() and not own.parent.is_symlink():
+        with contextlib.suppress(OSError):  # a root that only others may write
+            own.mkdir(parents=True, exist_ok=True)
+            if os.access(own, os.W_OK) and is_ours(own):
+                return own
     from hashlib import sha256
 
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

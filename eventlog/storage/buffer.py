@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -28,6 +29,9 @@ from eventlog.storage.layout import log_directory
 from eventlog.storage.options import Identity, WriterOptions
 from eventlog.storage.stream import LATER, Place, Stream
 from eventlog.storage.system import SYSTEM, System
+
+LET_GO_S = 0.1
+"""What a flusher that is not stuck gets to let go of everything, when the time to close is over."""
 
 
 class LineTooLongError(ValueError):
@@ -70,8 +74,8 @@ class LogBuffer:
         self._is_closing = False
         self._is_done = threading.Event()
         self._last_sync_s = 0.0
-        self._flusher: int | None = None
-        self._is_ticking = False
+        self._flusher: int | None = None  # the threads that work here, whose finalizers cannot wait for them
+        self._ticking: int | None = None
 
     # --- appending ----------------------------------------------------------------------
 
@@ -102,6 +106,7 @@ class LogBuffer:
         """Append an event that is encoded already; see `append`."""
         if self._chain is None and not self.stream.is_closed:
             self.open()
+        self._see_to_work()
         place = self.stream.append(fields, kind, max_block_s=self.options.max_block_s)
         if place is None:
             return self._not_kept(
@@ -122,16 +127,12 @@ class LogBuffer:
         chain = self._chain
         if chain is None:
             return True
-        if self._flusher == get_ident():
-            return False  # a finalizer, on the thread that does the syncs
-        if self._flusher is None:
-            self._start_flusher(chain)
-        if self._flusher is None:
-            with self._io:  # no thread is to be had: do its work
-                self._tick(chain, sync=True)
         place = place or self.stream.place()
-        if place is None:
-            return False
+        if place is None or get_ident() in {self._flusher, self._ticking}:
+            return False  # a signal handler or finalizer: what it would wait for goes on after it
+        if chain.synced.seq >= place.seq:
+            return True
+        self._see_to_work(sync=True)
         failures = chain.failures
         self._wanted_seq = max(self._wanted_seq, place.seq)
         self.stream.notify_flusher()
@@ -155,14 +156,13 @@ class LogBuffer:
 
     def open(self) -> None:
         """Begin the log, if that was not done; never raises for want of a working disk."""
-        with self._io, self.stream.lock:
-            if self._chain is not None or self.stream.is_closed or self.stream.is_changing:
+        with self._io, self.stream.changing() as place:
+            if place is None or self._chain is not None or self.stream.is_closed:
                 return
-            with self.stream.changing():
-                chain = self._begin()
-        self._start_flusher(chain)
+            self._begin()
+        self._see_to_work()
 
-    def _begin(self) -> Chain:
+    def _begin(self) -> None:
         self.writer = new_writer_id(self.rank)
         identity = Identity(
             run_id=self.run_id,
@@ -180,30 +180,47 @@ class LogBuffer:
         above = list(dict.fromkeys(above))
         self._last_sync_s = self._system.monotonic_s()
         self._chain = Chain(self.run, identity, self.options, self.stream, self._system, above=above)
-        return self._chain
 
-    def _start_flusher(self, chain: Chain) -> None:
+    def _see_to_work(self, *, sync: bool = False) -> None:
+        """See to it that there is a flusher; where no thread can be had, do its work.
+
+        Only there: an exception (Ctrl-C) that strikes in the middle of the work would break the log.
+        """
+        chain, is_there = self._chain, self._flusher is not None and not sys.is_finalizing()
+        if chain is None or is_there or self._is_done.is_set():
+            return
         # Not threading.Thread: its locks are not safe to take in a signal handler or a fresh fork.
-        with contextlib.suppress(RuntimeError):  # at the interpreter's end: `close` does the work itself
+        with contextlib.suppress(RuntimeError):  # too many of them, or the interpreter's end
             self._flusher = _thread.start_new_thread(self._run, (chain,))
+            return
+        # With a limit: whom it interrupts may hold the stream, which the holder of this lock waits for.
+        if self.stream.place() is not None and self._io.acquire(timeout=self.options.max_block_s):
+            try:
+                self._tick(chain, sync=sync)
+            finally:
+                self._io.release()
 
     def _run(self, chain: Chain) -> None:
-        while True:
-            self.stream.wake.acquire(timeout=self.options.write_interval_s)
-            if self._chain is not chain or self._is_done.is_set():
-                return
-            with self._io:
-                self._tick(chain)
+        try:
+            while True:
+                self.stream.wake.acquire(timeout=self.options.write_interval_s)
+                if self._chain is not chain or self._is_done.is_set():
+                    return
+                with self._io:
+                    self._tick(chain)
+        finally:
+            if self._chain is chain:
+                self._flusher = None
 
     def _tick(self, chain: Chain, *, sync: bool = False) -> None:
         """Do what is due: write, sync, finish."""
-        if self._is_ticking:
+        if self._ticking is not None:
             return  # a finalizer or a signal handler in the middle of it
-        self._is_ticking = True
+        self._ticking = get_ident()
         try:
             self._do_what_is_due(chain, sync=sync)
         finally:
-            self._is_ticking = False
+            self._ticking = None
 
     def _do_what_is_due(self, chain: Chain, *, sync: bool) -> None:
         self.stream.append_deferred()
@@ -211,13 +228,9 @@ class LogBuffer:
         waiting = chain.waiting_bytes
         sync = sync or self._wanted_seq > chain.synced.seq or waiting > self.options.ring_bytes // 2
         sync = sync or (waiting > 0 and now - self._last_sync_s >= self.options.sync_interval_s)
-        if waiting or sync:
-            failures = chain.failures
-            if chain.flush(sync=sync) and sync:
-                self._last_sync_s = now
-                self.stream.notify_waiting()
-            elif chain.failures == failures:
-                pass  # backing off
+        if (waiting or sync) and chain.flush(sync=sync) and sync:
+            self._last_sync_s = now
+            self.stream.notify_waiting()
         if self._is_closing:
             self._finish(chain)
 
@@ -232,22 +245,17 @@ class LogBuffer:
             if self._chain is None or self.stream.is_closed:
                 self.stream.close()
                 return True
-        self.stream.append_deferred()
         self._reason = reason
         self._deadline = self._system.monotonic_s() + self.options.close_timeout_s
-        self.stream.close()
         self._is_closing = True
-        while not self._is_done.is_set() and self._system.monotonic_s() < self._deadline:
+        if self.stream.place() is None:  # in the middle of this thread's own append: the flusher waits for it
             self.stream.notify_flusher()
-            if self._is_done.wait(0.002):
-                break
-            # The flusher may not exist any more (at the interpreter's end) or be stuck in the disk.
-            if self._io.acquire(blocking=False):
-                try:
-                    if not self._is_done.is_set():
-                        self._tick(self._chain)
-                finally:
-                    self._io.release()
+            return False
+        self.stream.close()
+        while not self._is_done.is_set() and self._system.monotonic_s() < self._deadline + LET_GO_S:
+            self.stream.notify_flusher()
+            if not self._is_done.wait(0.002):
+                self._see_to_work()
         return self._report_end()
 
     _reason = "ended"
@@ -257,6 +265,7 @@ class LogBuffer:
     def _finish(self, chain: Chain) -> None:
         if self._is_done.is_set():
             return
+        self.stream.close()
         self._is_whole = chain.close(self._reason)
         if self._is_whole or self._system.monotonic_s() > self._deadline:
             if not self._is_whole:
@@ -302,5 +311,5 @@ class LogBuffer:
         self._is_done = threading.Event()
         self._is_closing = False
         self._flusher = None
-        self._is_ticking = False
+        self._ticking = None
         self._wanted_seq = 0

@@ -35,7 +35,7 @@ class SyncFailedError(OSError):
 
 
 class Chain:
-    """The segments that one incarnation writes, one after the other.
+    """The segments that one incarnation writes, one after the other; made while the stream is changed.
 
     Attributes:
         synced: place up to which everything is on the disk.
@@ -224,8 +224,7 @@ class Chain:
         """Put a seal into the stream, and the next segment's header unless this is the end."""
         segment = self._segment
         assert segment is not None
-        with self._stream.changing():
-            place = self._stream.place()
+        with self._stream.changing() as place:
             ring = self._stream.ring
             if place is None or ring is None:
                 return False

@@ -39,6 +39,15 @@ def is_private(run: Path) -> bool:
         return False
 
 
+def is_ours(path: Path) -> bool:
+    """Tell whether *path* belongs to the user of this process; yes where there are no users.
+
+    Raises:
+        OSError: it is not there.
+    """
+    return not hasattr(os, "geteuid") or path.stat().st_uid == os.geteuid()
+
+
 def close_to_others(directory: Path) -> None:
     """Take the rights of everybody but its owner from *directory*.
 

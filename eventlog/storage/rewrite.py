@@ -48,15 +48,15 @@ class Rewrite:
         """
         begin = at
         while True:
-            place = _place_of(stream)
+            place = _known(stream.place())
             if not self._has_room(place.position - begin):
                 return False
             if place.position - at <= LOCKED_BYTES:
                 break
             self.take(old.get(at, place.position - at))
             at = place.position
-        with stream.changing():
-            place = _place_of(stream)
+        with stream.changing() as now:
+            place = _known(now)
             if not self._has_room(place.position - begin):
                 return False
             self.take(old.get(at, place.position - at))
@@ -67,9 +67,8 @@ class Rewrite:
         return waiting_bytes + HEADROOM_BYTES <= self.ring.size_bytes
 
 
-def _place_of(stream: Stream) -> Place:
-    place = stream.place()
-    assert place is not None  # only in the middle of this thread's own append, and then nobody comes here
+def _known(place: Place | None) -> Place:
+    assert place is not None  # nobody comes here in the middle of something else
     return place
 
 

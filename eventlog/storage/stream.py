@@ -2,9 +2,9 @@
 
 The state is one tuple, replaced in one store: an exception that strikes in the middle of an append
 (Ctrl-C, a signal handler that raises) leaves the old state, and the half-written line is written over by
-the next one. While an append is under way the state is None: a second append from the same thread (a
-signal handler, a finalizer) sees that and leaves its event to the first one, which takes it at its end. The
-flusher is interrupted by finalizers, too; what they log while it changes the stream waits in the same way.
+the next one. Whoever appends to the stream, or changes it, holds the lock and takes the state away; who finds
+none strikes in the middle of something that the same thread does (a signal handler, a finalizer), and leaves
+its event to that, which takes it at its end.
 
 Thread-safe. Never does I/O, never raises because of the disk.
 """
@@ -64,7 +64,7 @@ class Stream:
         self._mark = -1  # beyond it an append takes the slow path: to open, to wake, to wait
         self._released = 0
         self._is_stuck = False
-        self._is_changing = False
+        self._held = 0, 0, 0  # the state of a stream that is being changed
         self._deferred: deque[tuple[bytes, str]] = deque()
         self._dropped: dict[str, int] = {}
         self._dropped_from = self._dropped_to = 0
@@ -105,6 +105,8 @@ class Stream:
                 self._state = (end, crc, seq + 1)
             except BaseException:
                 self._state = state
+                if self._deferred:
+                    self.append_deferred()
                 raise
             if self._deferred:
                 self.append_deferred()
@@ -112,7 +114,7 @@ class Stream:
 
     def _has_room(self, end: int) -> bool:
         """Wake the flusher; tell whether a metric may reach *end*."""
-        if self.ring is None or self.is_closed or self._dropped or self._is_changing:
+        if self.ring is None or self.is_closed or self._dropped:
             return False
         self.notify_flusher()
         self._mark = self._metrics_limit()
@@ -126,26 +128,37 @@ class Stream:
         Returns:
             The place after the line, LATER if that will be known later, or None if the event was dropped.
         """
-        deadline: float | None = None
         with self.lock:
-            while True:
-                if self._state is None or self._is_changing:
-                    self._deferred.append((fields, kind))
-                    return LATER
-                place = None if self.is_closed else self._put(fields, kind)
-                if place is not None:
-                    if self._deferred:
-                        self.append_deferred()
-                    return place
-                if deadline is None:
-                    deadline = time.monotonic() + max_block_s
-                left = 0.0 if self._is_stuck else deadline - time.monotonic()
-                self.notify_flusher()
-                if self.is_closed or left <= 0 or not self._room.wait(left):
-                    # One wait in vain is enough: until the disk moves, later calls do not wait at all.
-                    self._is_stuck = True
-                    self.count_dropped(kind, "the run has ended" if self.is_closed else "the ring was full")
-                    return None
+            if self._state is None and not self.is_closed:
+                self._deferred.append((fields, kind))
+                return LATER
+            try:
+                return self._append(fields, kind, max_block_s)
+            finally:
+                if self._deferred:
+                    self.append_deferred()
+
+    def append_deferred(self) -> None:
+        """Append what arrived in the middle of something else that the same thread did to the stream."""
+        with self.lock, contextlib.suppress(IndexError):  # a handler may strike here, too, and take some
+            while self._deferred and self._state is not None and self.ring is not None:
+                self._append(*self._deferred.popleft(), 0.0)
+
+    def _append(self, fields: bytes, kind: str, max_block_s: float) -> Place | None:
+        deadline: float | None = None
+        while True:
+            place = None if self.is_closed else self._put(fields, kind)
+            if place is not None:
+                return place
+            if deadline is None:
+                deadline = time.monotonic() + max_block_s
+            left = 0.0 if self._is_stuck else deadline - time.monotonic()
+            self.notify_flusher()
+            if self.is_closed or left <= 0 or not self._room.wait(left):
+                # One wait in vain is enough: until the disk moves, later calls do not wait at all.
+                self._is_stuck = True
+                self.count_dropped(kind, "the run has ended" if self.is_closed else "the ring was full")
+                return None
 
     def _put(self, fields: bytes, kind: str) -> Place | None:
         """Put a line behind the others, after a note of what was dropped; None if there is no room."""
@@ -183,17 +196,6 @@ class Stream:
             self.notify_flusher()
         return place
 
-    def put_frame(self, line: bytes, crc: int) -> Place | None:
-        """Put a frame's *line* (the caller holds the lock); frames do not count. None if there is no room."""
-        assert self._state is not None
-        assert self.ring is not None
-        head, _, seq = self._state
-        if head + len(line) > self._released + self._size:
-            return None
-        self.ring.put(head, line)
-        self._state = (head + len(line), crc, seq)
-        return Place(head + len(line), crc, seq)
-
     def count_dropped(self, kind: str, reason: str) -> None:
         """Count an event that is lost; the next one that finds room says so in the log."""
         now = self._now_ns() // 1000
@@ -209,58 +211,63 @@ class Stream:
         """Return the numbers of lost events that the log does not tell yet, by type."""
         return dict(self._dropped)
 
-    def append_deferred(self) -> None:
-        """Append what arrived in the middle of another append, or change, of the same thread."""
-        with self.lock:
-            while self._deferred and self._state is not None and not self._is_changing:
-                with contextlib.suppress(IndexError):
-                    self.append(*self._deferred.popleft(), max_block_s=0)
-
     # --- for the flusher ----------------------------------------------------------------
 
     @contextlib.contextmanager
-    def changing(self) -> Iterator[None]:
-        """Hold the stream; what finalizers and handlers of this thread log meanwhile comes after it."""
-        with self.lock:
-            self._is_changing, self._mark = True, -1
-            try:
-                yield
-            finally:
-                self._is_changing = False
-                if self._state is not None and self.ring is not None:
-                    self.append_deferred()
+    def changing(self) -> Iterator[Place | None]:
+        """Hold the stream for `begin`, `put_frame` and `take_over`, which are for nobody else.
 
-    @property
-    def is_changing(self) -> bool:
-        """Tell, to whoever holds the lock, whether somebody else in the same thread changes the stream."""
-        return self._is_changing
+        Gives the place after the newest line, or None in the middle of something that this thread does: then
+        nothing may be changed.
+        """
+        with self.lock:
+            place = self.place()
+            if place is None:
+                yield None
+                return
+            self._held, self._state = place, None
+            try:
+                yield place
+            finally:
+                self._state = self._held
+                self.append_deferred()
 
     def begin(self, ring: Ring, position: int, header: bytes, header_crc: int, seq: int) -> Place:
-        """Start, or start anew, at *position* of *ring* with a header; the caller holds the lock."""
-        self.ring, self._size = ring, ring.size_bytes
-        self._state = (position, 0, seq)
-        self._released = position
+        """Start at *position* of *ring* with a header."""
+        self.take_over(ring, position, Place(position, 0, seq))
         place = self.put_frame(header, header_crc)
         assert place is not None
         self._mark = position + self._size // 4
         return place
 
+    def put_frame(self, line: bytes, crc: int) -> Place | None:
+        """Put a frame's *line*; frames do not count. None if there is no room."""
+        assert self.ring is not None
+        head, _, seq = self._held
+        if head + len(line) > self._released + self._size:
+            return None
+        self.ring.put(head, line)
+        self._held = place = Place(head + len(line), crc, seq)
+        return place
+
     def take_over(self, ring: Ring, begin: int, place: Place) -> None:
-        """Go on at *place* of *ring*, which holds everything from *begin* on; the caller holds the lock."""
-        self.ring, self._size = ring, ring.size_bytes
-        self._state = (place.position, place.crc, place.seq)
+        """Go on at *place* of *ring*, which holds everything from *begin* on."""
+        # Without a call between them, so that no exception parts a ring from its state.
+        self._held = place
+        self.ring = ring
+        self._size = ring.size_bytes
         self._released = begin
         self._mark = -1
         self._room.notify_all()
 
     def place(self) -> Place | None:
-        """Return the place after the newest line, or None in the middle of this thread's own append."""
+        """Return the place after the newest line; None in the middle of something that this thread does."""
         with self.lock:
             return None if self._state is None else Place(*self._state)
 
     def release(self, position: int) -> None:
         """Let the bytes before *position*, which are synced, be written over."""
-        with self.lock:
+        with self._room:
             self._released = position
             self._is_stuck = False
             self._room.notify_all()
@@ -278,23 +285,26 @@ class Stream:
 
     def notify_waiting(self) -> None:
         """Let those who wait look at what changed."""
-        with self.lock:
+        with self._room:
             self._room.notify_all()
 
     def wait(self, until: Callable[[], bool], timeout_s: float) -> bool:
         """Wait until *until* holds; return whether it does."""
-        with self.lock:
+        with self._room:
             return self._room.wait_for(until, timeout_s)
 
     def close(self) -> None:
         """Take nothing any more."""
-        with self.lock:
+        if self.is_closed:
+            return
+        with self._room:
+            self.append_deferred()
             self.is_closed = True
             self._mark = -1
             self._room.notify_all()
 
     def retire(self) -> None:
-        """Close without a lock, at the interpreter's end, which stops threads that may hold it for ever."""
+        """Close, and refuse without a lock: a thread that the interpreter's end stops holds it for ever."""
         self.close()
         self.lock = contextlib.nullcontext()
 

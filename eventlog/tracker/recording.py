@@ -48,7 +48,7 @@ class RunRecorder:
         self.run_id, self.project = buffer.run_id, buffer.project
         self.is_ended = False
         self._versions: dict[str, int] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may end the run in the middle of anything
 
     # --- writing ------------------------------------------------------------------------------
 
@@ -272,7 +272,7 @@ class RunRecorder:
         running, self.running = self.running, None
         if running is not None:
             running.forget()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self.buffer.after_fork_in_child()
         self._is_inherited = True
 

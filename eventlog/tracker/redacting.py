@@ -131,21 +131,41 @@ def _value(value: object, name: str, tell: Tell, *, by_name: bool = True, is_hid
     if isinstance(value, dict):
         by_name = by_name and name.rpartition(".")[2] not in _NO_NAMES
         above = f"{name}." if name else ""
+        named = _name_in(value) if by_name else ""
         return {
             key: _value(
                 one,
                 f"{above}{key}",
                 tell,
                 by_name=by_name,
-                is_hidden=is_hidden or (by_name and secrets.is_secret(str(key).rpartition(".")[2])),
+                is_hidden=is_hidden
+                or (by_name and secrets.is_secret(f"{above}{key}"))
+                or (key == "value" and secrets.is_secret(named)),
             )
             for key, one in value.items()
         }
     if isinstance(value, list):
-        if name.rpartition(".")[2] in {"argv", "orig_argv"}:
-            return secrets.without_arguments(value, tell)
+        if any(isinstance(one, str) and one.startswith("-") for one in value) or name.endswith("argv"):
+            value = secrets.without_arguments(value, tell)
+        if value and all(isinstance(one, list) and len(one) == 2 for one in value):
+            return [_pair(cast("list[object]", one), name, tell, is_hidden=is_hidden) for one in value]
         return [_value(one, name, tell, by_name=by_name, is_hidden=is_hidden) for one in value]
     return _text(value, name, tell, is_hidden=is_hidden) if isinstance(value, str) else value
+
+
+def _name_in(value: Mapping[str, object]) -> str:
+    """Return what ``{"name": "HF_TOKEN", "value": "x"}`` is about."""
+    return next((name for name in map(value.get, ("name", "key")) if isinstance(name, str)), "")
+
+
+def _pair(pair: list[object], name: str, tell: Tell, *, is_hidden: bool) -> object:
+    """Return one of a list of names with their values, as headers have."""
+    first, second = pair
+    is_hidden_too = is_hidden or (isinstance(first, str) and secrets.is_secret(first))
+    return [
+        _value(first, name, tell, is_hidden=is_hidden),
+        _value(second, f"{name}.{first}", tell, is_hidden=is_hidden_too),
+    ]
 
 
 def _text(text: str, name: str, tell: Tell, *, is_hidden: bool = False) -> str:
@@ -169,7 +189,7 @@ def _tags(tags: Mapping[str, str | None], tell: Tell) -> dict[str, str | None]:
     return {
         secrets.without_tokens(name): None
         if value is None
-        else _text(value, name, tell, is_hidden=secrets.is_secret(name.rpartition(".")[2]))
+        else _text(value, name, tell, is_hidden=secrets.is_secret(name))
         for name, value in tags.items()
     }
 

@@ -310,8 +310,11 @@ class Runs:
 
     def _end(self, status: str, error: ev.ErrorInfo | None) -> None:
         # First, for it may take a moment: what ends the process meanwhile still finds the run open.
-        self._stack[-1].end_running()
-        recorder = self._stack.pop()
+        recorder = self._stack[-1]
+        recorder.end_running()
+        if recorder not in self._stack or sys.is_finalizing():
+            return  # a signal handler was quicker, or the program's end
+        self._stack.remove(recorder)
         self._choose_fast_way()
         lifecycle.forget(recorder)
         recorder.end(text(status), error)

@@ -19,7 +19,7 @@ from typing import BinaryIO
 import msgspec
 
 from eventlog.errors import SinkUnavailableError
-from eventlog.storage.modes import make_directory, opener
+from eventlog.storage.modes import close_to_others, make_directory, opener
 from eventlog.storage.ring import lock_file
 from sinks._csv.cells import encode
 
@@ -36,6 +36,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
         row: of the leaderboard.
         score: that the leaderboard is ordered by, the largest first.
         is_below: whether the run lies where runs of *to* lie: then its part goes when the run goes.
+        is_private: only its owner may read the part, and the files that it is in.
     """
 
     project: str
@@ -44,6 +45,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     score: float | None
     row: list[str]
     is_below: bool = False
+    is_private: bool = False
 
 
 def publish(
@@ -67,18 +69,19 @@ def publish(
         _remove_leftovers(to)
         _put_part(to / PARTS / head.project / f"{head.run_id}.part", head, rows)
         parts = sorted(_parts(to), key=lambda part: _by_start(part[1]))
-        with replaced(to / results[0]) as file:
+        is_private = any(head.is_private for _, head in parts)
+        with replaced(to / results[0], is_private=is_private) as file:
             file.write(encode([results[1]]))
             for path, _ in parts:
                 _copy_rows(path, file)
         heads = sorted((head for _, head in parts), key=_by_score)
-        with replaced(to / leaderboard[0]) as file:
+        with replaced(to / leaderboard[0], is_private=is_private) as file:
             file.write(encode([leaderboard[1], *(head.row for head in heads)]))
 
 
 def _put_part(path: Path, head: Head, rows: Sequence[Sequence[str]]) -> None:
     make_directory(path.parent)
-    with replaced(path) as file:
+    with replaced(path, is_private=head.is_private) as file:
         file.write(msgspec.json.encode(head) + b"\n" + encode(rows))
 
 
@@ -91,11 +94,13 @@ def _remove_leftovers(to: Path) -> None:
 
 def _parts(to: Path) -> Iterator[tuple[Path, Head]]:
     for path in sorted((to / PARTS).glob("*/*.part")):
-        with path.open("rb") as file:
-            try:
+        try:
+            with path.open("rb") as file:
                 head = msgspec.json.decode(file.readline(), type=Head)
-            except msgspec.MsgspecError:
-                continue  # of a later version, or damaged: `evlog sync --to csv` makes it anew
+        except msgspec.MsgspecError:
+            continue  # of a later version, or damaged: `evlog sync --to csv` makes it anew
+        except PermissionError:
+            continue  # a private run of somebody else
         if head.is_below and not (to / head.project / head.run_id).is_dir():
             path.unlink(missing_ok=True)
             continue
@@ -119,11 +124,13 @@ def _by_score(head: Head) -> tuple[str, bool, float, str]:
 
 
 @contextlib.contextmanager
-def replaced(path: Path) -> Iterator[BinaryIO]:
+def replaced(path: Path, *, is_private: bool = False) -> Iterator[BinaryIO]:
     """Yield a file that becomes *path*, synced, when the block has ended well."""
     young = path.with_name(f".{path.name}{_YOUNG}")
     try:
         with open(young, "wb", opener=opener) as file:
+            if is_private:
+                close_to_others(young)
             yield file
             file.flush()
             os.fsync(file.fileno())

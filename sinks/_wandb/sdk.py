@@ -124,13 +124,37 @@ def make_artifact(sdk: Any, event: ev.Artifact, home: Path, metadata: Mapping[st
         for part in parts:
             _add(artifact, check_inside(home, f"{event.path}/{part}"), part)
         return artifact
-    with contextlib.suppress(Exception):  # gone, or of a kind whose package is not installed
-        url = event.path if "://" in event.path else Path(event.path).absolute().as_uri()
-        artifact.add_reference(url, checksum=False)
+    with contextlib.suppress(Exception):  # of a kind that is unknown, or whose package is not installed
+        _add_reference(artifact, event)
     if not artifact.manifest.entries:
         with artifact.new_file("reference.txt", mode="w") as file:
             file.write(f"{event.path}\n{event.sha256 or ''}\n")
     return artifact
+
+
+def _add_reference(artifact: Any, event: ev.Artifact) -> None:
+    """Add where the files of *event* lie; of this machine's disks only what the log says of them.
+
+    The SDK would list a directory, of which a log from elsewhere may name any.
+    """
+    if "://" in event.path and not event.path.lower().startswith("file:"):
+        artifact.add_reference(event.path, checksum=False)
+        return
+    from wandb.sdk.artifacts.artifact_manifest_entry import ArtifactManifestEntry
+    from wandb.sdk.lib.paths import LogicalPath
+
+    url = event.path if "://" in event.path else Path(event.path).absolute().as_uri()
+    one = [
+        ev.FileEntry(
+            path=url.rpartition("/")[2], size_bytes=event.size_bytes or 0, sha256=event.sha256 or url
+        )
+    ]
+    for part in event.files if event.is_directory else one:
+        ref = f"{url}/{part.path}" if event.is_directory else url
+        entry = ArtifactManifestEntry(
+            path=LogicalPath(part.path), ref=ref, size=part.size_bytes, digest=part.sha256
+        )
+        artifact.manifest.add_entry(entry)
 
 
 def _add(artifact: Any, path: Path, name: str) -> None:

@@ -22,7 +22,9 @@ SECRETS = _names(
     auth basic_auth http_auth auth_header credentials aws_credentials credential creds cookie
     session_cookie cookies jwt jwt_token dsn sentry_dsn connection_string connectionString conn_str
     slack_webhook_url webhook api_key_2 password1 mlflow_tracking_token databricks_token use_auth_token
-    passcode
+    passcode pass PASS pass_word passWord pwds teams_webhook GEMINI_KEY KAGGLE_KEY REDIS_AUTH user_token
+    hub_token_value api_key_value access_token_str auth_token_string wandb.key db.pass api.key my.wandb.key
+    x.password tls_key
     """
 )
 
@@ -49,6 +51,8 @@ HARMLESS = _names(
     shared_weights master_port master_addr client client_id app_name bot_name basic_block proxy
     token_ids api_key_env api_key_env_var password_file secret_name credentials_path key_id encryption
     encoder_decoder decoding_strategy input_tokens output_tokens seed_tokens tied_keys keystroke
+    s3_key sort.key metric.key image.key key.name random.key wandb.project token_str token_value pass_fail
+    connection_value key_value query_key_value shared.keys wandb.keys password.length webhook_count
     write_tokens_per_s soft_prompt_tokens max_seq_length
     """
 )

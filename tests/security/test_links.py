@@ -17,16 +17,19 @@ import pytest
 from eventlog import Tracker, create_tracker
 from eventlog import events as ev
 from eventlog.analysis.reports import images
-from eventlog.errors import BadValueError, EvlogWarning
+from eventlog.errors import BadValueError, EvlogError, EvlogWarning
+from eventlog.lineage.reproduce.command import plan_command
 from eventlog.lineage.reproduce.data import _plan_one
 from eventlog.sink import RunInfo, RunStatus
 from eventlog.storage import artifacts, modes
 from eventlog.storage.layout import is_run, iter_runs
 from eventlog.storage.merge import RunReader
+from eventlog.storage.options import WriterOptions
 from eventlog.storage.system import SYSTEM
 from eventlog.testing.runs import RunWriter, png
 from sinks._mirror.targets import Content
 from sinks._mlflow.sending import Sender
+from sinks._sqlite.schema import connect
 from sinks._tfevents.mapping import Mapper, RefusedError
 from sinks._wandb import media, sdk
 from sinks.local import LocalSink
@@ -227,6 +230,21 @@ def test_wandb_takes_no_artifact_from_elsewhere(is_directory: bool, run: Path, h
     assert added == []
 
 
+@pytest.mark.parametrize("address", ["{}", "file://{}", "FILE://{}", "file://host{}"])
+def test_wandb_is_not_told_what_lies_at_a_local_reference(address: str, run: Path, outside: Path) -> None:
+    """A log from elsewhere may name any directory; of that only what the log itself says is sent."""
+    wandb = pytest.importorskip("wandb")
+    event = ev.Artifact(
+        name="a", path=address.format(outside), stored="reference", is_directory=True,
+        files=[ev.FileEntry(path="x/y", size_bytes=7, sha256="11")],
+    )  # fmt: skip
+
+    made = sdk.make_artifact(wandb, event, run, {}).manifest.entries
+
+    assert {name: (entry.size, entry.digest) for name, entry in made.items()} == {"x/y": (7, "11")}
+    assert made["x/y"].ref.endswith(f"{outside}/x/y")
+
+
 def test_mlflow_refuses_what_lies_elsewhere(run: Path, hostile: str) -> None:
     """Such an upload becomes a dead letter, with the reason."""
     sending: Any = SimpleNamespace(path=run)
@@ -320,11 +338,14 @@ def test_no_log_or_checkpoint_is_written_through_a_link(room: str, run: Path, ou
     (run / room).symlink_to(outside)
     before = sorted(outside.iterdir())
 
-    tracker = Tracker(("local",), output_dir=run.parent.parent, lineage=False, rank=1)
+    soon = WriterOptions(close_timeout_s=0.2)
+    tracker = Tracker(("local",), output_dir=run.parent.parent, lineage=False, rank=1, writer=soon)
     tracker.config.project = "p"
     with tracker.start_run(run_id="r"):
         tracker.log_metrics({"a": 1.0}, 1)
-    tracker = Tracker(("local",), output_dir=run.parent.parent, lineage=False, resume=room == ".evlog")
+    tracker = Tracker(
+        ("local",), output_dir=run.parent.parent, lineage=False, resume=room == ".evlog", writer=soon
+    )
     tracker.config.project = "p"
     with tracker.start_run(run_id="r"):
         tracker.log_metrics({"a": 1.0}, 1)
@@ -362,6 +383,26 @@ def test_the_opener_follows_no_link(name: str, tmp_path: Path, outside: Path) ->
         open(tmp_path / "evil", "ab", opener=modes.opener)  # noqa: SIM115
 
 
+def test_a_database_is_not_made_through_a_link(tmp_path: Path, outside: Path) -> None:
+    """SQLite itself would follow it."""
+    (tmp_path / "runs.db").symlink_to(outside / "new.db")
+
+    with pytest.raises((EvlogError, OSError)):
+        connect(tmp_path / "runs.db")
+
+    assert not (outside / "new.db").exists()
+
+
+@pytest.mark.parametrize("room", ["log", "artifacts", ".evlog"])
+def test_a_room_that_is_a_link_is_not_taken_for_made(room: str, run: Path, outside: Path) -> None:
+    """Else the first file in it would be the first to be refused, or none."""
+    shutil.rmtree(run / room, ignore_errors=True)
+    (run / room).symlink_to(outside)
+
+    with pytest.raises(NotADirectoryError, match="out of the run"):
+        modes.make_directory(run / room)
+
+
 # --- bringing back ----------------------------------------------------------------------------------
 
 
@@ -373,3 +414,40 @@ def test_reproducing_links_no_data_outside_of_its_worktree(tmp_path: Path) -> No
     dataset = ev.Dataset(name="d", path=str(tmp_path / "repo" / ".." / ".." / "etc" / "cron.d"))
 
     assert _plan_one(dataset, code, None).relative is None
+
+
+@pytest.mark.parametrize(
+    ("argv", "variables", "said"),
+    [
+        (["t.py", "--api-key", "[redacted]"], {}, "'--api-key [redacted]'"),
+        (["t.py", "db.password=[redacted]"], {}, "'db.password=[redacted]'"),
+        (["t.py"], {"SECRET_URL_X": "https://[redacted]"}, "the variable SECRET_URL_X: set it here"),
+    ],
+)
+def test_a_command_with_a_masked_credential_is_not_given_again(
+    argv: list[str], variables: dict[str, str], said: str
+) -> None:
+    """It says which word is missing, and what to do; the text in its place is no password."""
+    data = {"environment": {"variables": variables}}
+    recorded: Any = SimpleNamespace(
+        command={"orig_argv": ["python", *argv], "cwd": "/"}, cwd="/", context=lambda kind: data.get(kind, {})
+    )
+
+    plan, reason = plan_command(recorded)
+
+    assert plan is None
+    assert said in reason
+
+
+def test_a_masked_variable_that_is_set_now_is_the_one_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then nothing is missing, and nothing is put over it."""
+    monkeypatch.setenv("SECRET_URL_X", "https://h")
+    data = {"environment": {"variables": {"SECRET_URL_X": "https://[redacted]", "A": "1"}}}
+    recorded: Any = SimpleNamespace(
+        command={"orig_argv": ["python", "t.py"]}, cwd=None, context=lambda kind: data.get(kind, {})
+    )
+
+    plan, _ = plan_command(recorded)
+
+    assert plan is not None
+    assert plan.variables == {"A": "1"}

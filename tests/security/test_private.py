@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from eventlog import Tracker, create_tracker
+from eventlog.query.catalog import cache_directory
 from eventlog.query.database import Database
 from eventlog.storage.layout import RunPath
 from eventlog.storage.modes import is_private, mode_for
@@ -279,6 +280,46 @@ def test_a_mirror_of_a_private_run_is_private(root: Path, tmp_path: Path, usual_
     assert mode(copy) == 0o700
 
 
+@pytest.mark.parametrize(
+    ("sink", "option", "places"),
+    [
+        ("csv", "to", ["leaderboard.csv", "experiment_results.csv", ".csv-parts/default/r.part"]),
+        ("sqlite", "path", [""]),
+        ("tensorboard", "log_dir", ["default/r"]),
+    ],
+)
+def test_what_a_sink_makes_of_a_private_run_is_private(
+    sink: str, option: str, places: list[str], root: Path, tmp_path: Path, usual_umask: None
+) -> None:
+    """Also outside of the run, and in the files that it shares with runs that are open."""
+    there = tmp_path / "there"
+    for name, is_closed in (("open", False), ("r", True), ("another", False)):
+        with Tracker((), output_dir=root, lineage=False, private=is_closed).start_run(name):
+            pass
+        assert delivered(root / "default" / name, sink, **{option: str(there)})
+
+    assert all((there / place).exists() for place in places)
+    assert [place for place in places if mode(there / place) & 0o077] == []
+
+
+@pytest.mark.parametrize("sink", ["csv", "sqlite"])
+def test_files_for_many_runs_are_open_without_private_ones(
+    sink: str, root: Path, tmp_path: Path, usual_umask: None
+) -> None:
+    """What others may read, they may read in tables too."""
+    with Tracker((), output_dir=root, lineage=False).start_run("r"):
+        pass
+
+    assert delivered(
+        root / "default" / "r",
+        sink,
+        **{"csv": {"to": str(tmp_path)}}.get(sink, {"path": str(tmp_path / "x.db")}),
+    )
+
+    made = tmp_path / {"csv": "leaderboard.csv", "sqlite": "x.db"}[sink]
+    assert mode(made) == 0o644
+
+
 def test_files_that_are_no_runs_are_left_to_the_umask(tmp_path: Path) -> None:
     """A home that is closed does not close a root that is made in it."""
     tmp_path.chmod(0o700)
@@ -328,3 +369,46 @@ def test_the_query_cache_of_a_private_run_is_closed(root: Path, usual_umask: Non
         database.execute("SELECT * FROM runs")
 
     assert not mode(root / ".evlog" / "cache") & 0o077
+
+
+def test_the_cache_of_another_user_is_not_used(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who owns it reads what is in it, and can put into it what was never logged."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    place = cache_directory(root)
+    assert place == root / ".evlog" / "cache"
+    if os.geteuid() == 0:
+        os.chown(place, 65534, 65534)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 65534)
+
+    with Tracker((), output_dir=root, lineage=False, private=True).start_run("r"):
+        pass
+    with Database.open(root) as database:
+        assert [row[0] for row in database.execute("SELECT run_id FROM runs").rows()] == ["r"]
+
+    assert list(place.iterdir()) == []
+    (own,) = (tmp_path / "home" / "evlog").iterdir()
+    assert mode(own) == 0o700
+
+
+@pytest.mark.parametrize("link", [".evlog", ".evlog/cache"])
+def test_no_cache_is_kept_behind_a_link(
+    link: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is old and unknown in a cache is removed: a link would lead that to files of somebody."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    mine = tmp_path / "documents" / ("cache" if link == ".evlog" else ".")
+    mine.mkdir(parents=True)
+    (mine / "thesis.txt").write_text("years")
+    os.utime(mine / "thesis.txt", (0, 0))
+    with Tracker((), output_dir=root, lineage=False).start_run("r"):
+        pass
+    (root / link).parent.mkdir(exist_ok=True)
+    (root / link).symlink_to(tmp_path / "documents")
+
+    with Database.open(root) as database:
+        assert len(list(database.execute("SELECT run_id FROM runs").rows())) == 1
+
+    assert [path.name for path in mine.iterdir()] == ["thesis.txt"]

@@ -270,7 +270,8 @@ def test_artifacts_are_committed_with_aliases(held: RunState, service: StandIn) 
     manifest = json.loads(far.files["wandb_manifest.json"])
     assert next(iter(manifest["contents"].values()))["ref"].startswith("file:///")
     (lost,) = service.service.versions("lost")
-    assert lost.files["reference.txt"] == b"/nowhere/x.bin\n11\n"
+    (entry,) = json.loads(lost.files["wandb_manifest.json"])["contents"].values()
+    assert (entry["ref"], entry["digest"]) == ("file:///nowhere/x.bin", "11")
 
 
 def test_delivering_again_changes_nothing(rich: Path, pump: Pump, held: RunState, service: StandIn) -> None:

@@ -45,7 +45,8 @@ class BusyCallers:
 def stream_with(count: int, ring_bytes: int = 1 << 18) -> tuple[Stream, Ring, int]:
     """Return a stream of *count* notes, its ring, and the position of the first."""
     stream, ring = Stream(), Ring.in_memory(ring_bytes)
-    begin = stream.begin(ring, 0, b"header\n", 0, 0).position
+    with stream.changing():
+        begin = stream.begin(ring, 0, b"header\n", 0, 0).position
     for _ in range(count):
         assert stream.append(NOTE, "note", max_block_s=0)
     return stream, ring, begin

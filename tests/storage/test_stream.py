@@ -32,7 +32,7 @@ class Clock:
 def open_stream(clock: Clock) -> Stream:
     """Return a stream that has begun at position 0 without a header."""
     stream = Stream(clock.now_ns)
-    with stream.lock:
+    with stream.changing():
         stream.begin(Ring.in_memory(RING_BYTES), 0, b"", 0, 0)
     return stream
 

@@ -17,12 +17,14 @@ from eventlog import Tracker, TrackingConfig
 from eventlog.storage.options import WriterOptions
 from tests.torture.process_notes import (
     ACTORS,
+    ACTORS_PER_FORK,
     BEGUN,
     CALLS,
     COLLECTOR,
     FINALIZER,
     FIRST_CHILD,
     FIRST_THREAD,
+    FORKS,
     HANDLER,
     MAIN,
     RETURNED,
@@ -189,10 +191,11 @@ class Finalized:
 def collector(life: Life) -> None:
     """Log in finalizers and in callbacks of the garbage collector, which may run within any call."""
 
-    turns = itertools.count()
+    turns, main = itertools.count(), threading.get_ident()
 
     def called(phase: str, info: dict[str, int]) -> None:
-        if next(turns) % 8 == 0:  # so that there are some left when a segment is sealed
+        # Mostly on the flusher's thread, so that there are calls left for the moments when it seals.
+        if threading.get_ident() != main or next(turns) % 64 == 0:
             life.log(COLLECTOR)
 
     gc.callbacks.append(called)
@@ -206,12 +209,12 @@ def forks(life: Life) -> None:
     """Fork while threads log; each child logs, in threads too, and ends in its own way."""
     switching(life)  # so that some of them hold a lock when the process is forked
     pids = []
-    for number in range(life.chance.randrange(1, 4)):
+    for number in range(life.chance.randrange(1, FORKS + 1)):
         how = life.chance.choice(["os._exit", "SystemExit", "SIGKILL", "end_run"])
         life.log(MAIN)
         pid = os.fork()
         if pid == 0:
-            _be_child(life, FIRST_CHILD + 4 * number, how)
+            _be_child(life, FIRST_CHILD + ACTORS_PER_FORK * number, how)
         pids.append(pid)
     life.log_some()
     for pid in pids:

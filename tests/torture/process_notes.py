@@ -14,6 +14,7 @@ from typing import NamedTuple
 ACTORS, CALLS = 160, 256
 MAIN, HANDLER, FINALIZER, COLLECTOR, AT_EXIT = range(5)
 FIRST_THREAD, FIRST_CHILD = 8, 80
+FORKS, ACTORS_PER_FORK = 3, 4
 BEGUN, RETURNED = 1, 2
 _MARKS = ACTORS * CALLS
 _META = 256
@@ -81,6 +82,12 @@ class Notes:
     def calls(self) -> int:
         """Return how many calls have returned."""
         return self._memory[:_MARKS].count(RETURNED)
+
+    def forked(self) -> int:
+        """Return how many children of `process_lives.forks` have logged."""
+        width = ACTORS_PER_FORK * CALLS
+        first = FIRST_CHILD * CALLS
+        return sum(any(self._memory[at : at + width]) for at in range(first, first + FORKS * width, width))
 
     def promised(self) -> set[tuple[int, int]]:
         """Return actor and number of the calls that have to be in the log."""

@@ -35,6 +35,10 @@ _DEVICES = ("*_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "LD_PRELOAD")
 """Variables that are given again only where nobody has said what holds on this machine."""
 
 
+_MASKED = "[redacted]"
+"""Stands in a log for a credential."""
+
+
 class CommandPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What is run.
 
@@ -59,6 +63,9 @@ def plan_command(recorded: Recorded) -> tuple[CommandPlan | None, str]:
     if not argv:
         return None, reason
     environment = recorded.context("environment")
+    masked = _masked(argv, environment.get("variables"))
+    if masked:
+        return None, masked
     prefix = environment.get("prefix")
     plan = CommandPlan(
         argv=argv,
@@ -68,6 +75,24 @@ def plan_command(recorded: Recorded) -> tuple[CommandPlan | None, str]:
         variables=_variables(environment.get("variables")),
     )
     return plan, ""
+
+
+def _masked(argv: list[str], variables: object) -> str:
+    """Return what has to be known before the command can be given again, if a credential of it was masked."""
+    for number, word in enumerate(argv):
+        if _MASKED in word:
+            above = (
+                argv[number - 1] if word == _MASKED and number and argv[number - 1].startswith("-") else ""
+            )
+            return (
+                f"the log has {f'{above} {word}'.strip()!r} where a credential stood; let the program read "
+                "that from the environment or a file, which is not logged"
+            )
+    known = variables if isinstance(variables, dict) else {}
+    for name, value in known.items():
+        if _MASKED in str(value) and name not in os.environ and not _fits(str(name), _OF_ONE_START):
+            return f"the log has {_MASKED!r} for the variable {name}: set it here, and ask again"
+    return ""
 
 
 def argv_for(plan: CommandPlan, interpreter: str, move: Mapping[str, str]) -> list[str]:
@@ -112,6 +137,7 @@ def _variables(given: object) -> dict[str, str]:
         if not _fits(name, _OF_ONE_START)
         and not (_fits(name, _DEVICES) and name in os.environ)
         and not value.endswith("…")  # it was too long to be kept
+        and _MASKED not in value  # the one of now counts
         and "\0" not in name + value
         and "=" not in name
     }
