@@ -75,16 +75,16 @@ class Delivery:
         self._on_batch, self._shape = on_batch, shape
         self._clock, self._system = clock, system
         self._path = ledger_path(run, sink_name, sink.destination)
-        self._is_on_network = is_network_file_system(log_directory(run))
+        self._is_on_network = is_network_file_system(log_directory(run), system)
         self._reader: RunReader | None = None
         self._is_open = self._is_dirty = False
         self._skip: dict[str, int] = {}
         self._saved_at = 0.0
         self.saves = 0
         self._letters = DeadLetters(self._path, clock=clock, system=system)
-        self._lease = lease.acquire(self._path.with_suffix(""))
+        self._lease = lease.acquire(self._path.with_suffix(""), system)
         try:
-            remove_leftovers(self._path)
+            remove_leftovers(self._path, system)
             if restart:
                 restart_ledger(self._path, sink, sink_name, shape, clock=clock, system=system)
                 self._letters.clear()
@@ -95,7 +95,8 @@ class Delivery:
         self._shaper = Shaper(self.ledger.shape)
 
     def _load(self) -> Ledger:
-        return open_ledger(self._path, self.sink, self.sink_name, self._shape, run_id=self.run.name)
+        sink, name = self.sink, self.sink_name
+        return open_ledger(self._path, sink, name, self._shape, run_id=self.run.name, system=self._system)
 
     @property
     def _is_projection(self) -> bool:
@@ -106,8 +107,10 @@ class Delivery:
     def has_news(self) -> bool:
         """Tell whether the log has grown since the destination was told how the run ended."""
         closed = self.ledger.closed
-        if self._is_projection or closed is None or closed.is_running or self.ledger.plan is not None:
+        if self._is_projection or closed is None or closed.is_running:
             return True
+        if self.ledger.plan is not None or self.ledger.retried:
+            return True  # whoever began it was killed
         sizes = log_sizes(self.run)
         # What lies in a ring changes no size.
         return sizes != self.ledger.sizes or any(name.endswith(".ring") for name in sizes)
@@ -157,12 +160,9 @@ class Delivery:
         self.ledger.retried = []
 
     def _open_log(self) -> RunReader:
-        recover_run(self.run)
-        return RunReader(
-            self.run,
-            start=self.ledger.checkpoint,
-            waits_on_nul=self._is_on_network,
-        )
+        recover_run(self.run, system=self._system)
+        start, waits = self.ledger.checkpoint, self._is_on_network
+        return RunReader(self.run, start=start, waits_on_nul=waits, system=self._system)
 
     def _info(self) -> RunInfo:
         return RunInfo(
@@ -207,7 +207,7 @@ class Delivery:
         # In this order: who is dead now has nothing to add to what is read afterwards.
         known, alive = set(self._reader.known_writers()), living_writers(self.run)
         if not alive:
-            recover_run(self.run)
+            recover_run(self.run, system=self._system)
         sizes = log_sizes(self.run)
         self.pull()
         # Somebody may have resumed the run meanwhile.
@@ -394,3 +394,4 @@ class Delivery:
         self.ledger.plan = None
         self.save()
         self._letters.remove(self.ledger.retried)
+        self.ledger.retried = []

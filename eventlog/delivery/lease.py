@@ -107,9 +107,21 @@ class Lease:
         """Give it back; doing so twice is no error."""
         with _beating_lock:
             _held.discard(self)
-        if self._is_ours and _read(self.path, self._system) == self.holder:
-            with contextlib.suppress(OSError):
+        if self._is_ours and not self._is_gone():
+            # To others it is held as long as this process lives: the beat tries again.
+            with _beating_lock:
+                _left.add(self)
+
+    def _is_gone(self) -> bool:
+        """Remove the file, unless it is somebody else's by now; return whether that could be done."""
+        try:
+            if msgspec.json.decode(read_file(self.path, self._system), type=Holder) == self.holder:
                 self._system.unlink(self.path)
+        except (FileNotFoundError, msgspec.MsgspecError):
+            pass
+        except OSError:
+            return False
+        return True
 
 
 def _awake_s() -> float:
@@ -141,20 +153,22 @@ class _MetAnotherError(LeaseHeldError):
 def _acquire(stem: Path, system: System) -> Lease:
     dead = _dead_or_raise(stem, system)
     path = stem.with_name(f"{stem.name}.lock.{max((one.number for one in dead), default=0) + 1}")
-    holder = _this_holder(system)
-    _create(path, holder, system)
-    # Somebody may have begun at another number between our look and our file, or at the number of one that
-    # we saw dead: then neither is sure, and this one steps back.
-    leases = (path_of for _, path_of in _leases(stem, system) if path_of != path)
-    others = [path_of for path_of in leases if _look(path_of, system) not in dead]
-    if others or _read(path, system) != holder:
-        if _read(path, system) == holder:
-            system.unlink(path)
-        met = others[0] if others else path
-        raise _MetAnotherError(met, _describe(_read(met, system)))
-    _remove(dead, system)
-    lease = Lease(path, holder, system)
+    lease = Lease(path, _this_holder(system), system)
+    # Before its file is there: one of this process that nobody keeps alive is dead.
     _keep_alive(lease)
+    try:
+        _create(path, lease.holder, system)
+        # Somebody may have begun at another number between our look and our file, or at the number of one
+        # that we saw dead: then neither is sure, and this one steps back.
+        leases = (path_of for _, path_of in _leases(stem, system) if path_of != path)
+        others = [path_of for path_of in leases if _look(path_of, system) not in dead]
+        if others or _read(path, system) != lease.holder:
+            met = others[0] if others else path
+            raise _MetAnotherError(met, _describe(_read(met, system)))
+        _remove(dead, system)
+    except BaseException:
+        lease.release()
+        raise
     return lease
 
 
@@ -279,7 +293,11 @@ def _read(path: Path, system: System) -> Holder | None:
 def _is_dead(found: _Found, system: System) -> bool:
     one = found.holder
     if one is not None:
-        running = system.is_running(Process(one.host, one.pid, f"{one.pid_started}@{one.machine}"))
+        process = Process(one.host, one.pid, f"{one.pid_started}@{one.machine}")
+        if process == system.this_process():
+            with _beating_lock:
+                return all(lease.holder != one for lease in _held)
+        running = system.is_running(process)
         if running is not None:
             return not running
     return _silence_s(found.path, system) > STALE_S
@@ -307,6 +325,7 @@ def _describe(holder: Holder | None) -> str:
 # --- the beat: one thread for all leases of the process ----------------------------------------------
 
 _held: weakref.WeakSet[Lease] = weakref.WeakSet()
+_left: set[Lease] = set()  # given back, and their files could not be removed
 _beating: threading.Thread | None = None
 _beating_lock = threading.Lock()
 
@@ -327,17 +346,20 @@ def _beat_all() -> None:
 
 
 def beat_once() -> None:
-    """Show for all leases of this process that their holder lives."""
+    """Show for all leases of this process that their holder lives; remove what is left of others."""
     with _beating_lock:
-        leases = list(_held)
+        leases, left = list(_held), list(_left)
     for lease in leases:
         lease.beat()
+    gone = [lease for lease in left if lease._is_gone()]
+    with _beating_lock:
+        _left.difference_update(gone)
 
 
 def _begin_anew_in_child() -> None:
     """Forget what the parent holds, and a lock that another thread of it may have had."""
-    global _held, _beating, _beating_lock
-    _held, _beating, _beating_lock = weakref.WeakSet(), None, threading.Lock()
+    global _held, _left, _beating, _beating_lock
+    _held, _left, _beating, _beating_lock = weakref.WeakSet(), set(), None, threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):

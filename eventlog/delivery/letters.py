@@ -101,8 +101,9 @@ class DeadLetters:
         return len(left)
 
     def clear(self) -> None:
-        """Forget all."""
+        """Forget all, also after a power cut."""
         self._system.unlink(self.path)
+        self._system.sync_directory(self.path.parent)
 
     def _write(self, letters: Sequence[DeadLetter]) -> None:
         if not letters:

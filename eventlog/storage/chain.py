@@ -290,8 +290,9 @@ class Chain:
         except OSError as error:
             self._fail(error)
             return False
-        if self._stream.ring is not None:
-            self._stream.ring.remove()
+        ring = self._stream.ring
+        assert ring is not None  # it goes here and in a forked child, which has no chain
+        ring.remove()
         self._remove_kept()
         self._reserve.release()
         return True

@@ -27,7 +27,7 @@ class RingFile:
     def begin_at(self, position: int, size_bytes: int) -> None:
         """Count offsets from stream *position* on, in a ring of *size_bytes*."""
         self.size_bytes = size_bytes
-        self._start = position % size_bytes if size_bytes else 0
+        self._start = position
         self._window, self._window_at = b"", 0
 
     def read(self, offset: int, size: int) -> bytes:

@@ -174,10 +174,10 @@ class _WriterStream:
         return Slice(writer, self.rank, part, self.block, end)
 
     def take_before(self, end_seq: int) -> Slice:
-        """Return the events from here on that have a smaller seq, at least one."""
+        """Return the events from here on that have a smaller seq; the first one has."""
         assert self.block is not None
         begin = self.at
-        self.at = min(len(self.events), begin + max(1, end_seq - self.events[begin].seq))
+        self.at = min(len(self.events), begin + end_seq - self.events[begin].seq)
         return Slice(self.writer, self.rank, self.events[begin : self.at], self.block, self.at)
 
 

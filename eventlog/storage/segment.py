@@ -152,12 +152,12 @@ class SegmentReader:
                     if self._waits_on_nul and b"\0" in data[:end]:
                         lines = list(itertools.takewhile(lambda line: b"\0" not in line, lines))
                         yield from self._take(lines, data)
-                        rest = b""
-                        self.pending_has_nul = True
-                        self.pending_bytes = 0
+                        self.pending_has_nul, self.pending_bytes = True, 0
                         return
                     yield from self._take(lines, data)
                 if len(rest) > (SUFFIX_BYTES if self._skipping else LONGEST_LINE_BYTES):
+                    if self._waits_on_nul and b"\0" in rest:
+                        break  # pages that have not arrived may be more than a line has
                     self._start_skipping(len(rest) - SUFFIX_BYTES, b"\0" in rest)
                     rest = rest[-SUFFIX_BYTES:]  # its crc may still follow
             self.pending_bytes = len(rest)

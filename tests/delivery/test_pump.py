@@ -355,7 +355,7 @@ def test_writer_that_resumes_during_the_last_look_is_running(
     looks: list[Path] = []
     resumed: list[LogBuffer] = []
 
-    def resume(path: Path) -> None:
+    def resume(path: Path, **_: object) -> None:
         looks.append(path)
         if len(looks) == 2:  # the first is before, the second at the end
             resumed.append(open_buffer(run))

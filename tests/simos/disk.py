@@ -35,7 +35,7 @@ class File:
     def __init__(self, number: int, now_s: float) -> None:
         self.number = number
         self.cached = bytearray()
-        self.durable = b""
+        self.durable = self._before = b""
         self.writes: list[tuple[int, bytes]] = []
         self.is_mapped = self.is_given_up = False
         self.is_read_only = False
@@ -49,8 +49,15 @@ class File:
 
     def sync(self) -> None:
         """Make durable what was written; what a failed sync has forgotten stays forgotten."""
+        self._before = self.durable
         self.durable = self._with(self.writes)
         self.writes = []
+
+    def fail_late(self) -> None:
+        """Forget at the close what was written, or what the sync right before it has promised."""
+        if not (self.writes or self.is_given_up):
+            self.durable = self._before
+        self.forget_writes(is_seen=True)
 
     def forget_writes(self, *, is_seen: bool) -> None:
         """Fail as Linux does: the pages count as clean, are not on the disk, and no later sync tells.

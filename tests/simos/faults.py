@@ -41,7 +41,7 @@ class Injector:
 
     Attributes:
         hits: the calls that went wrong.
-        failed_sync_at: the last of them that was a sync, after which the next one lies; 0 if none was.
+        failed_sync_at: the last of them that was a sync or a close, after which the next one lies; 0 if none.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Injector:
         self.hits.append(f"{kind} {call}")
         if self._meanwhile and not kind.startswith("kill"):
             self._meanwhile(call)
-        if call.name == "sync" and kind not in {"kill", "kill-half", "hang"}:
+        if call.name in {"sync", "close"} and kind not in {"kill", "kill-half", "hang"}:
             self.failed_sync_at = call.number
         if kind in {"kill", "kill-half"}:
             system.short_write = kind == "kill-half"

@@ -90,6 +90,11 @@ class SimSystem:
         self._numbers = 100
         disk.living.add((host, self.boot, self.pid))
 
+    def end(self) -> None:
+        """End by itself; what it has opened it has closed."""
+        assert self.is_dead or not self._open, f"left open: {[one.path for one in self._open.values()]}"
+        self.die()
+
     def die(self) -> None:
         """End as SIGKILL does: descriptors and locks are gone, the cache keeps what it has."""
         self.is_dead = True
@@ -190,8 +195,8 @@ class SimSystem:
         try:
             self._begin("close" if one.is_written else "close_read", one.path)
         except OSError:
-            if one.is_written:  # a network file system that notices late that it could not write
-                one.file.forget_writes(is_seen=True)
+            if one.is_written:
+                one.file.fail_late()
             self._let_go(fd)
             raise
         self._let_go(fd)

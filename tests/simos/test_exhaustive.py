@@ -12,8 +12,9 @@ import pytest
 
 from eventlog.storage.layout import log_directory
 from tests.simos.faults import FULL, NEEDS_ROOM, Fault
+from tests.simos.life import RUN, Life
 from tests.simos.system import CHANGING, Call, SimSystem
-from tests.simos.world import RUN, World, recover_run
+from tests.simos.world import World, recover_run
 
 pytestmark = pytest.mark.filterwarnings("ignore::eventlog.errors.EvlogWarning")
 
@@ -101,11 +102,12 @@ def test_script_without_faults_ends_with_everything() -> None:
 
     play(world)
 
+    assert all(path.endswith(".jsonl") for path in world.disk.contents())
     found = world.settle(choose=random.Random(1).randrange)
     (life,) = world.all.values()
     assert found.steps[life.writer] == life.logged
     assert found.findings == []
-    assert world.wrong_seals() == []
+    assert world.wrong_seals() == world.wrong_headers() == []
     assert len(life.logged) == sum(log for log, _ in SCRIPT)
     assert {path.rpartition(".")[2] for path in world.disk.contents()} == {"jsonl"}
 
@@ -134,6 +136,22 @@ def test_power_cut_at_every_call_keeps_what_was_synced() -> None:
                 assert world.problems(choose=choose) == []
 
 
+def test_power_cut_takes_no_directory_that_somebody_else_has_made() -> None:
+    """Who made the names that lead to a log may have been killed before they were durable."""
+    for at in range(1, 15):
+        for seed in range(6):
+            world, choose = World(), random.Random(1000 * at + seed).randrange
+            with plan(world, "killed at", at, "seed", seed):
+                play(world, Fault("kill", at))
+                life = world.open()
+                assert life is not None
+                world.do(life, log=3, sync=True)
+
+                world.cut_power(choose)
+
+                assert world.problems(choose=choose) == []
+
+
 @pytest.mark.parametrize("kind", ERRORS)
 @pytest.mark.parametrize("crowd", [3, 60])
 def test_fault_at_every_call_costs_nothing(kind: str, crowd: int) -> None:
@@ -146,6 +164,7 @@ def test_fault_at_every_call_costs_nothing(kind: str, crowd: int) -> None:
             world = World(crowd=crowd)
             with plan(world, kind, at, times):
                 play(world, Fault(kind, at, times=times))
+                assert world.wrong_headers() == []
 
                 found = world.settle(choose=random.Random(at).randrange)
                 assert world.lives == []
@@ -168,6 +187,82 @@ def test_kill_while_the_disk_fails_loses_nothing(fault: Fault | None, kind: str)
                 play(world, *([fault] if fault else []), Fault(kind, at))
 
                 assert world.problems(choose=choose) == []
+
+
+def with_old_ring() -> tuple[World, Life]:
+    """Return a world whose writer has gone on in memory: its only ring that is a file is the old one."""
+    world = World(crowd=0)  # so little that no seal comes, whose sync is another one
+    life = world.open()
+    assert life is not None
+    world.do(life, log=3, sync=True)
+    # The next calls: a write, the sync that fails, the close of its file, the making of another ring.
+    life.injector.add(Fault("lie-seen", life.system.changes + 2, times=3))
+    world.do(life, log=3, sync=True)
+    world.disk.advance(3.0)
+    assert life.chain.ring_path is None
+    assert len(rings(world)) == 1
+    return world, life
+
+
+def test_second_failure_while_only_the_old_ring_is_a_file_loses_nothing() -> None:
+    """That ring stays until what it holds is on the disk."""
+    for kind, at, later in itertools.product(("lie-seen", "EIO"), range(1, 8), (1, 2, 3)):
+        world, life = with_old_ring()
+        with plan(world, kind, at, later):
+            begin = life.system.changes
+            life.injector.add(Fault(kind, begin + at))
+            life.injector.add(Fault("kill", begin + at + later))
+            while world.do(life, log=1, sync=True):
+                world.disk.advance(3.0)
+
+            assert world.problems(choose=random.Random(at).randrange) == []
+
+
+@pytest.mark.parametrize("is_closed", [False, True])
+def test_old_ring_goes_when_it_is_of_no_use(is_closed: bool) -> None:
+    """When what it held is synced, or the log has ended."""
+    world, life = with_old_ring()
+
+    is_done = world.end(life) if is_closed else world.do(life, log=1, sync=True)
+
+    assert is_done
+    assert rings(world) == []
+
+
+def rings(world: World) -> list[str]:
+    """Return the rings that are there."""
+    return [path for path in world.disk.contents() if path.endswith(".ring")]
+
+
+def test_ring_has_an_owner_as_long_as_it_has_a_name() -> None:
+    """Nobody may find one without a lock while its writer lives, and recover it."""
+    world, gone = World(), list[Call]()
+    life = world.open()
+    assert life is not None
+
+    def look(call: Call) -> None:
+        if call.name == "unlink" and call.path is not None and call.path.suffix == ".ring":
+            gone.append(call)
+            assert world.disk.file(call.path).lock
+
+    life.system.at_call = look
+    world.do(life, log=4, sync=True)
+
+    assert world.end(life)
+    assert len(gone) == 1
+
+
+def test_room_that_a_seal_has_made_is_given_back_at_once() -> None:
+    """What a seal's sync has put on the disk may be written over, also if no other sync follows."""
+    world = World(crowd=0)
+    life = world.open()
+    assert life is not None
+    while life.chain.synced.seq == 0:
+        world.do(life, log=1, sync=False)
+
+    world.do(life, log=25)
+
+    assert life.dropped == 0
 
 
 # --- recovery --------------------------------------------------------------------------------------
@@ -207,15 +302,19 @@ def test_recovery_may_fail_at_every_call(how: str, kind: str) -> None:
 
 @pytest.mark.parametrize("how", FAILING)
 def test_power_cut_at_every_call_of_a_recovery_keeps_what_was_synced(how: str) -> None:
-    """What the writer had synced does not depend on how far a recovery came."""
+    """What the writer had synced does not depend on how far a recovery came; its segment is whole or not."""
     for at in calls_of_recovery(how):
         for seed in range(4):
             world, choose = leave(how), random.Random(1000 * at + seed).randrange
+            old = world.disk.contents().keys()
             with plan(world, how, "power cut", at, "seed", seed):
                 world.recover(Fault("kill", at))
 
                 world.cut_power(choose)
 
+                new = {path: data for path, data in world.disk.contents().items() if path not in old}
+                segments = [data for path, data in new.items() if path.endswith(".jsonl")]
+                assert all(b'"reason":"recovered"' in data[-100:] for data in segments)
                 assert world.problems(choose=choose) == []
 
 

@@ -11,8 +11,9 @@ from eventlog.storage.liveness import SILENCE_S, is_alive
 from eventlog.storage.options import WriterOptions
 from eventlog.storage.repair import recover_run
 from tests.simos.disk import Disk
+from tests.simos.life import OPTIONS, RUN, Life
 from tests.simos.system import SimSystem
-from tests.simos.world import OPTIONS, RUN, Life, World
+from tests.simos.world import World
 
 pytestmark = pytest.mark.filterwarnings("ignore::eventlog.errors.EvlogWarning")
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+from weakref import WeakSet
+
 import pytest
 
 from eventlog.delivery import lease as leases
-from eventlog.delivery.lease import STALE_S, Lease, acquire
+from eventlog.delivery.lease import STALE_S, Lease, acquire, beat_once
 from eventlog.errors import EvlogError, LeaseHeldError, LeaseLostError
 from tests.simos.disk import Disk
 from tests.simos.faults import Fault, Injector
@@ -20,8 +23,10 @@ PAST = ["nobody", "dead", "silent"]
 
 @pytest.fixture(autouse=True)
 def no_beat(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no thread touch simulated files."""
-    monkeypatch.setattr(leases, "_keep_alive", lambda _: None)
+    """Let no thread touch simulated files: the beat comes when a test says so."""
+    monkeypatch.setattr(leases, "_held", WeakSet())
+    monkeypatch.setattr(leases, "_left", set())
+    monkeypatch.setattr(leases, "_keep_alive", leases._held.add)
 
 
 def begin(past: str) -> Disk:
@@ -115,6 +120,36 @@ def test_lease_that_a_failing_call_has_cost_is_free(past: str, kind: str) -> Non
         assert is_held(lease), f"{kind} at {at}"
         with pytest.raises(LeaseHeldError):
             acquire(STEM, SimSystem(disk))
+
+
+def test_lease_that_cannot_be_given_back_is_free() -> None:
+    """Its own process has it at once, another one as soon as the disk works again: its holder lives on."""
+    for at in range(1, 10):
+        for is_own in (True, False):
+            disk = begin("nobody")
+            system = SimSystem(disk)
+            lease = acquire(STEM, system)
+            with pytest.raises(LeaseHeldError):
+                acquire(STEM, system)
+            fail_at(system, len(system.calls) + at)
+            lease.release()
+            system.at_call = None
+
+            if not is_own:
+                beat_once()
+
+            heir = attempt(system if is_own else SimSystem(disk))
+            assert is_held(heir), f"at {at}"
+
+
+def fail_at(system: SimSystem, at: int) -> None:
+    """Let call *at* fail, also if it changes nothing: a network file system fails at any."""
+
+    def fail(_: object) -> None:
+        if len(system.calls) == at:
+            raise OSError(errno.ESTALE, "stale")
+
+    system.at_call = fail
 
 
 def test_lease_is_lost_to_the_one_who_came_while_its_holder_slept() -> None:

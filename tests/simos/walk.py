@@ -3,48 +3,36 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 
 import msgspec
 
 from tests.simos.faults import Fault
-from tests.simos.world import OPTIONS, Life, World
+from tests.simos.life import OPTIONS, Life
+from tests.simos.world import World
 
 KINDS = ["EIO", "ENOSPC", "EDQUOT", "ESTALE", "EROFS", "lie", "lie-seen", "hang", "kill", "kill-half"]
 STEPS_OF_A_WORLD = 60
+ACTIONS = {"open": 8, "log": 30, "arm": 6, "end": 6, "kill": 6, "cut_power": 3, "recover": 8}
+ACTIONS |= {"recover_elsewhere": 2, "save": 5, "look": 4, "wait": 4, "settle": 2}
+"""What a walk may do, and how often."""
 
 
 class Walk:
-    """One world and what happens in it. The same seed walks the same way."""
+    """One world and what happens in it. The same chance walks the same way."""
 
-    def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)
+    def __init__(self, chance: random.Random) -> None:
+        self._random = chance
         options = msgspec.structs.replace(
             OPTIONS,
             segment_bytes=self._random.choice([1000, 1500, 4000]),
             ring=self._random.choice(["auto", "auto", "auto", "memory"]),
         )
         self.world = World(options=options, crowd=self._random.choice([0, 3, 60]))
-        self._actions: list[tuple[int, Callable[[], None]]] = [
-            (8, self.open),
-            (30, self.log),
-            (6, self.arm),
-            (6, self.end),
-            (6, self.kill),
-            (3, self.cut_power),
-            (8, self.recover),
-            (2, self.recover_elsewhere),
-            (5, self.save),
-            (4, self.look),
-            (4, self.wait),
-            (2, self.settle),
-        ]
 
     def step(self) -> None:
         """Do something."""
-        weights = [weight for weight, _ in self._actions]
-        (_, action), *_ = self._random.choices(self._actions, weights)
-        action()
+        (action,) = self._random.choices(list(ACTIONS), list(ACTIONS.values()))
+        getattr(self, action)()
 
     def _faults(self, calls: int, share: float, *, after: int = 0) -> list[Fault]:
         if self._random.random() > share:
@@ -121,7 +109,7 @@ def walk(steps: int, seed: int) -> int:
     """
     calls = 0
     for number in range((steps + STEPS_OF_A_WORLD - 1) // STEPS_OF_A_WORLD):
-        one = Walk(seed + number)
+        one = Walk(random.Random(seed + number))
         try:
             for _ in range(STEPS_OF_A_WORLD):
                 one.step()

@@ -111,6 +111,8 @@ def play(form: Form, seed: int) -> Result:
         skipped.append(f"small disks: no file system can be mounted here ({error})")
     else:
         _merge(tally, told)
+    if not (skipped or tally.counts["operations that failed"]):
+        tally.problems.append("no operation failed: nothing was tried")
     return Result(
         cases=tally.cases,
         counts=dict(tally.counts),
@@ -134,6 +136,14 @@ def _some(cases: list[Case], chance: random.Random | None, share: float = 1.0) -
     return cases if chance is None else chance.sample(cases, min(len(cases), int(SHORT_CASES * share)))
 
 
+def _one_of_each_way(cases: list[Case], chance: random.Random) -> list[Case]:
+    """Return a case of each way to fail: how, and with which error."""
+    ways: dict[tuple[int, bool, int], list[Case]] = {}
+    for case in cases:
+        ways.setdefault((case.times, case.is_short, case.code), []).append(case)
+    return [chance.choice(same) for same in ways.values()]
+
+
 # --- one operation after the other fails ----------------------------------------------------------
 
 
@@ -150,7 +160,8 @@ def _play_failures(above: Path, chance: random.Random | None, part: slice) -> Ta
             tally.problems.append(f"only {operations} operations of a whole run were seen: nothing is tried")
         shutil.rmtree(root)
         # Some more: in another run the flusher may cut the same bytes into more pieces.
-        for case in _some(list(_failing(blank, operations + 5))[part], chance):
+        every = list(_failing(blank, operations + 5))
+        for case in every[part] if chance is None else _one_of_each_way(every, chance):
             outcome = player.play(case)
             _check_run(case, outcome, tally)
             shutil.rmtree(root, ignore_errors=True)
@@ -161,10 +172,10 @@ def _play_failures(above: Path, chance: random.Random | None, part: slice) -> Ta
             shutil.copytree(template, root)
             operations = player.play(scripted).operations
             shutil.rmtree(root)
-            every = [
+            some = [
                 case for case in _failing(scripted, operations + 2) if case.code in {errno.ENOSPC, errno.EIO}
             ]
-            _play_consumer(player, template, _some(every[part], chance, 0.2), tally)
+            _play_consumer(player, template, _some(some[part], chance, 0.2), tally)
     return tally
 
 

@@ -16,6 +16,9 @@ def play(form: Form, seed: int) -> Result:
     """Kill writers and count."""
     workers = (os.cpu_count() or 1) if form == "long" else 1
     totals = play_kills(ROUNDS[form], seed, workers=workers)
+    problems = list(totals.problems)
+    if not (totals.acknowledged and totals.recovered):
+        problems.append("no call had returned, or nothing was in a ring: nothing was tried")
     return Result(
         cases=totals.rounds,
         counts={
@@ -25,5 +28,5 @@ def play(form: Form, seed: int) -> Result:
         },
         lost=totals.lost,
         invented=totals.invented,
-        problems=list(totals.problems),
+        problems=problems,
     )

@@ -9,8 +9,10 @@ from __future__ import annotations
 import ast
 import importlib.util
 import itertools
+import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,18 +45,40 @@ class Mutant(NamedTuple):
 
 
 class Explanation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Why mutants of one line survive: nobody can tell them from the original, or why nobody needs to."""
+    """Why mutants survive: nobody can tell them from the original, or why nobody needs to.
+
+    In all of what names the mutants an ellipsis (``…``) stands for any text, so that a whole class of them
+    is explained once.
+    """
 
     module: str
     function: str
     was: str
     becomes: list[str]
     why: str
-    nth: int = 1
 
-    def keys(self) -> Iterator[Key]:
-        """Yield the mutants that it is about."""
-        return (Key(self.module, self.function, self.was, one, self.nth) for one in self.becomes)
+    def patterns(self) -> Iterator[Pattern]:
+        """Yield what it is about, one for each of *becomes*."""
+        return (Pattern(self.module, self.function, self.was, one) for one in self.becomes)
+
+
+class Pattern(NamedTuple):
+    """What mutants may be known by, with an ellipsis for any text."""
+
+    module: str
+    function: str
+    was: str
+    becomes: str
+
+    def matches(self, key: Key) -> bool:
+        """Tell whether it is about the mutant *key*."""
+        named = (key.module, key.function, key.was, key.becomes)
+        return all(_expression(mine).fullmatch(its) for mine, its in zip(self, named, strict=True))
+
+
+@cache
+def _expression(pattern: str) -> re.Pattern[str]:
+    return re.compile(".*".join(map(re.escape, pattern.split("…"))))
 
 
 def explanations() -> list[Explanation]:

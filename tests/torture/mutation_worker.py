@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import select
 import signal
 import sys
@@ -21,6 +22,8 @@ import pytest
 
 Outcome = Literal["killed", "survived", "timed out", "no tests"]
 _NO_TESTS = 5
+_MOST_BYTES = 8 << 30
+"""Of memory: a mutant may multiply where it should divide."""
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -67,6 +70,7 @@ def _judge(tests: list[str]) -> None:
     code = 1
     try:
         os.setpgid(0, 0)
+        resource.setrlimit(resource.RLIMIT_AS, (_MOST_BYTES, _MOST_BYTES))
         nothing = os.open(os.devnull, os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(nothing, fd)

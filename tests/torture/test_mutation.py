@@ -49,9 +49,20 @@ def test_survivor_needs_an_explanation_and_an_explanation_a_survivor() -> None:
     """What nobody explains is a problem, and so is what is explained and does not survive."""
     survivor, killed = Judged(MUTANT, "survived"), Judged(MUTANT, "killed")
 
-    assert list(complaints([survivor], [EXPLANATION])) == []
-    assert list(complaints([killed], [])) == []
-    assert "noticed by no test: line 2 of a.py, f" in next(complaints([survivor], []))
-    assert "an explained survivor is killed" in next(complaints([killed], [EXPLANATION]))
-    other = Judged(MUTANT._replace(key=KEY._replace(function="g")), "killed")
-    assert "not a mutant any more" in next(complaints([other], [EXPLANATION]))
+    assert list(complaints([MUTANT], [survivor], [EXPLANATION])) == []
+    assert list(complaints([MUTANT], [killed], [])) == []
+    assert "noticed by no test: line 2 of a.py, f" in next(complaints([MUTANT], [survivor], []))
+    assert "explained is noticed by a test" in next(complaints([MUTANT], [killed], [EXPLANATION]))
+    other = MUTANT._replace(key=KEY._replace(function="g"))
+    assert "no mutant any more" in next(complaints([other], [], [EXPLANATION]))
+
+
+def test_explanation_may_be_of_a_class_of_mutants() -> None:
+    """An ellipsis stands for any text; one survivor among those that were tried is enough."""
+    rule = Explanation(module="…", function="…", was="return …", becomes=["return …"], why="all are alike")
+    other = MUTANT._replace(key=KEY._replace(becomes="return 1 + 1"))
+
+    assert list(complaints([MUTANT, other], [Judged(other, "survived")], [rule])) == []
+    assert list(complaints([MUTANT, other], [Judged(other, "killed")], [rule])) == []
+    judged = [Judged(MUTANT, "killed"), Judged(other, "killed")]
+    assert "noticed by a test" in next(complaints([MUTANT, other], judged, [rule]))
