@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 from pathlib import Path
 
 LOG_DIRECTORY = "log"
@@ -117,7 +118,7 @@ def open_inside(run: Path, name: str) -> int:
     parts = name.split("/")
     if "\0" in name or any(part in {"", ".", ".."} for part in parts) or Path(name).is_absolute():
         raise OSError(errno.EINVAL, "it is no name below the run", name)
-    if os.open not in os.supports_dir_fd:
+    if sys.platform == "win32" or os.open not in os.supports_dir_fd:
         return _open_checked(run, name)
     fd = os.open(run, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     for number, part in enumerate(parts):
