@@ -318,7 +318,9 @@ class Chain:
         self._back_off(error)
 
     def _back_off(self, error: OSError) -> None:
-        self._backoff_s = min(5.0, self._backoff_s * 2 or 0.1)
+        # The first try again comes before a call that waits for room gives up.
+        first_s = min(0.1, self._options.max_block_s / 4) or 0.1
+        self._backoff_s = min(5.0, self._backoff_s * 2 or first_s)
         self._retry_at = self._system.monotonic_s() + self._backoff_s
         self._stream.notify_waiting()
         warn_once(

@@ -139,6 +139,31 @@ def test_full_disk_costs_nothing_that_the_ring_can_hold(tmp_path: Path) -> None:
     assert read_back(tmp_path).steps == list(range(COUNT))
 
 
+class Standing(WatchedSystem):
+    """A system whose clock stands until the test moves it."""
+
+    now_s = 0.0
+
+    def monotonic_s(self) -> float:
+        return self.now_s
+
+
+def test_write_that_fails_once_is_tried_again_before_a_waiting_call_gives_up(tmp_path: Path) -> None:
+    """Else one failure would cost what a ring that is full cannot take."""
+    system = Standing(failing("write", 1, errno.EFBIG))
+    buffer = open_buffer(tmp_path, options=msgspec.structs.replace(MANUAL, max_block_s=0.1), system=system)
+    buffer.append(Metrics(step=0), sync=False)
+    chain = buffer._chain
+    assert chain is not None
+
+    tries = []
+    for system.now_s in (0.0, 0.01, 0.05):
+        tries.append(chain.flush(sync=False))
+
+    assert tries == [False, False, True]
+    assert buffer.close()
+
+
 def test_full_disk_and_full_ring_drop_metrics_and_say_so(tmp_path: Path) -> None:
     """What could not be kept is counted in a `dropped` event, and what matters more is kept."""
     disk = SmallDisk(free_bytes=0)
