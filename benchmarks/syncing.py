@@ -62,8 +62,8 @@ def measure(root: Path, calls: int, *, is_busy: bool) -> Figures:
             begin = now()
             _work({"loss": step * 0.5, "accuracy": 0.25, "lr": 0.001}, step)
             others[step] = now() - begin
-            if step % 100 == 0:
-                time.sleep(0.002)  # so that the calls are spread over many syncs
+            if step % 1000 == 0:
+                time.sleep(0.02)  # so that the calls are spread over many syncs
     finally:
         stop.set()
         setattr(RealSystem, "sync", slow.real)  # noqa: B010
