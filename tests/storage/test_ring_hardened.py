@@ -26,7 +26,7 @@ from eventlog.storage.system import RealSystem
 from tests.logs import MANUAL, die, metrics, names, open_buffer, read_back
 from tests.waiting import wait_until
 
-COUNT, RECOVERERS = 20, 16
+COUNT, RECOVERERS = 20, 24
 SMALL = msgspec.structs.replace(MANUAL, ring_bytes=1 << 13)
 
 

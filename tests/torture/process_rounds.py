@@ -162,7 +162,7 @@ class Rounds:
         took_s = time.monotonic() - began
         if took_s > SLOW_S:
             problems.append(f"it took {took_s:.1f} s")
-        problems += _words_of(directory / "output")
+        problems += _words_of(directory / "output", end)
         found = compare(directory, self._notes)
         self._add(f"{activity}, {end}", found, took_s)
         problems += found.problems
@@ -256,14 +256,15 @@ def _redirect(path: Path) -> None:
     faulthandler.register(signal.SIGUSR1)
 
 
-_FINE = ("as it should", "ignored due to race condition")
-"""What our own lives say, and CPython of a second signal that came before the first was handled."""
+_FINE = {"SIGTERM twice": "Signal 15 ignored due to race condition"}
+"""What CPython says of the second of two signals that came before the first was handled."""
 
 
-def _words_of(path: Path) -> list[str]:
+def _words_of(path: Path, end: str) -> list[str]:
     """Return what a process said of our code, or of the interpreter's death."""
     lines = path.read_text(errors="replace").splitlines()
-    errors = [line.strip() for line in lines if "Error" in line and not any(map(line.__contains__, _FINE))]
+    errors = [line.strip() for line in lines if "Error" in line and "as it should" not in line]
+    errors = [line for line in errors if line != f"OSError: {_FINE.get(end)}"]
     return ([line for line in lines if "Fatal" in line] + errors)[:5]
 
 
