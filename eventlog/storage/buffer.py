@@ -214,8 +214,8 @@ class LogBuffer:
 
     def _tick(self, chain: Chain, *, sync: bool = False) -> None:
         """Do what is due: write, sync, finish."""
-        if self._ticking is not None:
-            return  # a finalizer or a signal handler in the middle of it
+        if self._ticking is not None or self._is_done.is_set():
+            return  # a finalizer or a signal handler in the middle of it, or one that comes after the end
         self._ticking = get_ident()
         try:
             self._do_what_is_due(chain, sync=sync)
@@ -263,8 +263,6 @@ class LogBuffer:
     _is_whole = False
 
     def _finish(self, chain: Chain) -> None:
-        if self._is_done.is_set():
-            return
         self.stream.close()
         self._is_whole = chain.close(self._reason)
         if self._is_whole or self._system.monotonic_s() > self._deadline:

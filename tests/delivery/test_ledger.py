@@ -115,6 +115,7 @@ def test_ledgers_of_a_run_are_found(tmp_path: Path) -> None:
         (wanted[0].parent / name).write_bytes(b"")
 
     assert sorted(iter_ledgers(tmp_path)) == sorted(wanted)
+    assert [path.name for path in wanted] == ["a.json", "a-2d711642.json", "b.json"]
     assert list(iter_ledgers(tmp_path / "nowhere")) == []
 
 
@@ -195,3 +196,11 @@ def test_disk_that_fails_under_the_ledger_loses_nothing(tmp_path: Path, name: st
     deliver(run, RowSink(store))
 
     assert_delivered_once(run, store)
+
+
+def test_generation_that_nothing_tells_is_the_time_in_seconds(tmp_path: Path) -> None:
+    """Of a real clock, too: another unit, or another second, could be a generation that there was."""
+    clock = FakeClock()
+    clock.now = 1_763_700_000.5
+
+    assert generation_after(tmp_path / "gone.json", clock) == 1_763_700_000

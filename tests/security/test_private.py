@@ -412,3 +412,16 @@ def test_no_cache_is_kept_behind_a_link(
         assert len(list(database.execute("SELECT run_id FROM runs").rows())) == 1
 
     assert [path.name for path in mine.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+def test_what_a_sink_makes_in_directories_of_its_own_is_private(
+    depth: int, root: Path, usual_umask: None
+) -> None:
+    """A few levels below the run are looked through; deeper ones are not, for what is no run at all."""
+    with Tracker((), output_dir=root, lineage=False, private=True).start_run("closed"):
+        pass
+    (run,) = (path.parent for path in root.glob("*/*/log"))
+    run = run.rename(root / "found")  # as for another process, which has not been told
+
+    assert mode_for(run.joinpath(*"abcd"[:depth]), 0o666) == 0o600

@@ -178,3 +178,28 @@ def test_rewrite_without_memory_for_a_ring_waits_for_some(
 
     assert len(failed) == 2
     assert read_back(tmp_path).steps == [1]
+
+
+class Weighing(Rewrite):
+    """A rewrite that notes how much it copies while callers have to wait."""
+
+    def __init__(self, stream: Stream, ring: Ring, begin: int) -> None:
+        super().__init__(ring, begin, b"anew\n", crc=0, seq=0)
+        self._stream = stream
+        self.copied: list[tuple[bool, int]] = []
+
+    def take(self, data: bytes) -> None:
+        is_locked = self._stream.place() is None  # as this thread is in the middle of a change then
+        self.copied.append((is_locked, len(data)))
+        super().take(data)
+
+
+def test_callers_wait_only_for_the_last_bit() -> None:
+    """Millions of bytes would take long; they are copied before."""
+    stream, old, begin = stream_with(200)
+    rewrite = Weighing(stream, Ring.in_memory(1 << 18), 1 << 18)
+
+    assert rewrite.move(stream, old, begin)
+
+    assert [is_locked for is_locked, _ in rewrite.copied] == [False, True]
+    assert rewrite.copied[0][1] > LOCKED_BYTES >= rewrite.copied[1][1]

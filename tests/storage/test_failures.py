@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import threading
 import warnings
 from pathlib import Path
@@ -333,3 +334,71 @@ def test_calls_wait_once_for_a_disk_that_stands_still(tmp_path: Path) -> None:
 
     wait_until(lambda: not job.is_alive(), "2000 calls on a disk that takes nothing")
     assert sum(buffer.stream.dropped.values()) > 1000
+
+
+@pytest.mark.parametrize("at", [2, 5, 8])
+def test_number_that_a_segment_has_in_the_ring_is_not_given_twice(tmp_path: Path, at: int) -> None:
+    """The sync before a seal fails when the next header is in the ring already, which may outlive this."""
+    buffer = write(tmp_path, LosingSystem(at))
+    buffer.close()
+
+    (rewrite,) = [header for header in headers(tmp_path) if header.origin == "rewrite"]
+
+    assert rewrite.prev is not None
+    assert rewrite.segment == rewrite.prev.segment + 2
+
+
+class OneRing(LosingSystem):
+    """A disk that loses what a sync should have kept, and has no room for a second ring's file."""
+
+    def preallocate(self, fd: int, size_bytes: int) -> None:
+        super().preallocate(fd, size_bytes)
+        if [call.name for call in self.calls].count("preallocate") > 2:  # the reserve was made, too
+            raise OSError(errno.ENOSPC, "no space for another ring")
+
+
+@pytest.mark.parametrize("is_written", [False, True])
+def test_kept_ring_gives_what_a_segment_from_memory_may_not_have(tmp_path: Path, is_written: bool) -> None:
+    """What was written and not synced after a rewrite onto memory tells nothing of where the ring goes on."""
+    options = msgspec.structs.replace(MANUAL, max_block_s=0.004)  # the pause after a failure is short
+    buffer = open_buffer(tmp_path, options=options, system=OneRing(2))
+    for number, event in enumerate(metrics(COUNT)):
+        buffer.append(event, sync=number in {5, COUNT - 1})
+    chain = buffer._chain
+    assert chain is not None
+    if is_written:
+        assert chain.flush(sync=False, force=True)
+    assert len(names(tmp_path, ".jsonl")) == 1 + is_written
+    assert len(names(tmp_path, ".ring")) == 1
+    die(buffer)
+    if is_written:  # and the disk takes half of it
+        path = log_directory(tmp_path) / names(tmp_path, ".jsonl")[1]
+        lines = path.read_bytes().splitlines(keepends=True)
+        os.truncate(path, sum(map(len, lines[: len(lines) // 2])))
+
+    recover_run(tmp_path)
+
+    assert read_back(tmp_path).steps == list(range(COUNT))
+
+
+def test_ring_of_a_rewrite_that_has_wrapped_is_recovered(tmp_path: Path) -> None:
+    """Its first bytes are gone; its own segment, a rewrite, tells where it goes on."""
+    buffer = open_buffer(tmp_path, options=RETRYING, system=LosingSystem(2))
+    buffer.append(Metrics(step=0), sync=True)
+    buffer.append(Metrics(step=1), sync=True)
+    wait_until(lambda: buffer.sync(), "the disk takes it again")
+    ring = buffer.stream.ring
+    assert ring is not None
+    step = 2
+    while buffer.stream.place().position < 3 * ring.size_bytes + 500:  # type: ignore[union-attr]
+        buffer.append(Metrics(step=step), sync=step % 100 == 0)
+        step += 1
+    for event in metrics(20, start=step):
+        buffer.append(event, sync=False)
+    die(buffer)
+
+    recover_run(tmp_path)
+
+    read = read_back(tmp_path)
+    assert read.steps == list(range(step + 20))
+    assert not losses(read)

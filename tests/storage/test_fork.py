@@ -124,3 +124,22 @@ def test_child_of_a_closed_log_takes_nothing(tmp_path: Path) -> None:
 
     assert in_child(child) == 0
     assert names(tmp_path) == before
+
+
+def test_child_writes_nothing_into_its_parents_ring(tmp_path: Path) -> None:
+    """The quick way of a metric needs no log that is open, and parent and child share the ring's bytes."""
+    buffer = open_buffer(tmp_path)
+    buffer.append(Metrics(step=1), sync=False)
+    buffer.stream.count_dropped("metrics", "the ring was full")
+    ring = buffer.stream.ring
+    assert ring is not None
+    before = ring.mapping[:]
+
+    def child() -> None:
+        buffer.after_fork_in_child()
+        assert not buffer.stream.append_metrics(2, b"{}")
+        assert buffer.stream.dropped == {}
+
+    assert in_child(child) == 0
+    assert ring.mapping[:] == before
+    die(buffer)

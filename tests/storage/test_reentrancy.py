@@ -6,6 +6,7 @@ import _thread
 import contextlib
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,10 +20,16 @@ from eventlog.storage.buffer import LogBuffer
 from eventlog.storage.options import WriterOptions
 from eventlog.storage.repair import recover_run
 from eventlog.storage.system import RealSystem
+from tests.faults import WatchedSystem, failing
 from tests.logs import MANUAL, die, metrics, names, open_buffer, read_back
 from tests.waiting import wait_until
 
 NOTE = encode_fields(Note(text="inside"))
+
+
+def none_left(*_: object) -> int:
+    """Stand for the system where no thread can be had."""
+    raise RuntimeError("can't start new thread")
 
 
 class Striking(RealSystem):
@@ -182,10 +189,6 @@ def test_process_without_threads_does_not_wait_for_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where no thread can be had, whoever wants a sync does it."""
-
-    def none_left(*_: object) -> int:
-        raise RuntimeError("can't start new thread")
-
     monkeypatch.setattr(_thread, "start_new_thread", none_left)
     options = msgspec.structs.replace(MANUAL, sync_timeout_s=0.0)
     buffer = LogBuffer(tmp_path, run_id="r", project="p", options=options, strict=True)
@@ -282,3 +285,78 @@ def test_finalizer_that_logs_at_the_interpreters_end_waits_for_no_thread(tmp_pat
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "over", "")
+
+
+class Finalizing(RealSystem):
+    """A system in whose writes a finalizer strikes, which logs and asks for the disk."""
+
+    def __init__(self) -> None:
+        self.buffer: LogBuffer | None = None
+        self.answers: list[bool] = []
+
+    def write(self, fd: int, data: bytes) -> int:
+        buffer, self.buffer = self.buffer, None
+        if buffer is not None:
+            self.answers = [buffer.append(Note(text="inside"), sync=False), buffer.sync()]
+        return super().write(fd, data)
+
+
+def test_finalizer_that_strikes_whoever_does_the_flushers_work_does_not_begin_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would write the same lines twice; its event comes behind them."""
+    monkeypatch.setattr(_thread, "start_new_thread", none_left)
+    system = Finalizing()
+    buffer = open_buffer(tmp_path, system=system)
+    system.buffer = buffer
+
+    assert buffer.append(RunStarted(name="a"))
+    assert buffer.close()
+
+    assert system.answers == [True, False]
+    read = read_back(tmp_path)
+    assert [type(event) for event in read.events] == [RunStarted, Note]
+    assert read.is_clean
+
+
+def test_work_that_somebody_else_does_is_waited_for_no_longer_than_a_call_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no thread can be had, the one who does the work may be stuck in it."""
+    monkeypatch.setattr(_thread, "start_new_thread", none_left)
+    buffer = open_buffer(tmp_path)
+    release, is_held = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with buffer._io:
+            is_held.set()
+            release.wait()
+
+    holder = threading.Thread(target=hold, daemon=True)
+    holder.start()
+    is_held.wait()
+
+    assert buffer.append(Metrics(step=1), sync=False)
+
+    release.set()
+    holder.join()
+    assert buffer.close()
+    assert read_back(tmp_path).steps == [1]
+
+
+@pytest.mark.filterwarnings("ignore::eventlog.errors.EvlogWarning")
+def test_flusher_that_comes_after_the_end_does_nothing(tmp_path: Path) -> None:
+    """It looked whether there is an end before it had to wait for whoever made it."""
+    system = WatchedSystem(failing("write", 1, times=10**6))
+    options = msgspec.structs.replace(MANUAL, close_timeout_s=0.05)
+    buffer = open_buffer(tmp_path, options=options, system=system)
+    buffer.append(Metrics(step=1), sync=False)
+    assert not buffer.close()
+    assert buffer._chain is not None
+
+    with buffer._io:
+        before = len(system.calls)
+        buffer._chain._retry_at = 0.0
+        buffer._tick(buffer._chain, sync=True)
+
+    assert len(system.calls) == before

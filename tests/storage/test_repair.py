@@ -13,7 +13,7 @@ import pytest
 from eventlog.codec import close_line
 from eventlog.events import Metrics, Params, RunStarted, SegmentOpened
 from eventlog.storage.buffer import LogBuffer
-from eventlog.storage.layout import log_directory, reserve_path
+from eventlog.storage.layout import log_directory, parse_ring, reserve_path
 from eventlog.storage.merge import RunReader
 from eventlog.storage.options import WriterOptions
 from eventlog.storage.repair import Recovery, is_alive, recover_run
@@ -54,6 +54,7 @@ def test_recovery_moves_the_ring_into_a_segment(tmp_path: Path) -> None:
     assert [event.seq for event in read.events] == list(range(21))
     assert not read.findings
     assert [header.origin for header in headers(tmp_path)] == ["writer", "recovery"]
+    assert (headers(tmp_path)[1].pid, headers(tmp_path)[1].host) == (0, "")
     assert {Path(name).suffix for name in names(tmp_path)} == {".jsonl"}
     assert read.reports[-1].is_sealed
 
@@ -247,3 +248,24 @@ def test_the_reserve_of_a_dead_writer_without_a_ring_goes(tmp_path: Path) -> Non
     recover_run(tmp_path)
 
     assert not names(tmp_path, ".reserve")
+
+
+def test_ring_that_a_living_writer_could_not_remove_is_left_to_it(tmp_path: Path) -> None:
+    """Nobody holds the lock of that one, but what it held goes on in another."""
+    buffer = open_buffer(tmp_path)
+    ring = log_directory(tmp_path) / names(tmp_path, ".ring")[0]
+    buffer.append(RunStarted(name="a"))
+    for event in metrics(20):
+        buffer.append(event)
+    name = parse_ring(ring.name)
+    assert name is not None
+    newer = name._replace(segment=name.segment + 1).ring_path(ring.parent)
+    (ring.parent / "earlier").write_bytes(ring.read_bytes())
+    ring.rename(newer)
+    (ring.parent / "earlier").rename(ring)
+    before = names(tmp_path)
+
+    assert recover_run(tmp_path) == []
+
+    assert names(tmp_path) == before
+    die(buffer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +11,7 @@ from eventlog.codec import decode, verifies
 from eventlog.events import AnyEvent, Dropped, Metrics, Note
 from eventlog.storage.ring import Ring
 from eventlog.storage.stream import LATER, Stream
+from tests.waiting import wait_until
 
 RING_BYTES = 4096
 METRIC = b'{"type":"metrics","step":1,"data":{"loss":0.5}}'
@@ -188,3 +190,40 @@ def test_stream_that_is_closed_takes_nothing_and_counts_it() -> None:
     assert not stream.append_metrics(1, b"{}")
     assert stream.append(NOTE, "note", max_block_s=0) is None
     assert stream.dropped == {"note": 1}
+
+
+def test_call_waits_until_there_is_room_for_its_line() -> None:
+    """Being woken is not enough: whoever waits looks again, and takes only room that is there."""
+    stream = open_stream(Clock())
+    fill(stream)
+    while stream.append(NOTE, "note", max_block_s=0) is not None:
+        pass
+    stream.release(0)  # the last call has waited in vain, after which none would wait
+    place = stream.place()
+    assert place is not None
+    took: list[object] = []
+
+    def append() -> None:
+        took.append(stream.append(NOTE, "note", max_block_s=60))
+
+    job = threading.Thread(target=append, daemon=True)
+    job.start()
+    for _ in range(3):
+        wait_until(lambda: bool(stream._room._waiters), "the call waits")  # type: ignore[attr-defined]
+        stream.notify_waiting()
+    assert not took
+    stream.release(place.position)
+    job.join(60)
+
+    assert took == [stream.place()]
+    assert stream.place() != place
+
+
+def test_stream_takes_what_arrived_in_the_middle_of_something_before_it_ends() -> None:
+    """A handler may strike between the last look at what it left and the end of the call."""
+    stream = open_stream(Clock())
+    stream._deferred.append((NOTE, "note"))
+
+    stream.close()
+
+    assert [type(event) for event in events_in(stream)] == [Note]

@@ -323,3 +323,18 @@ def test_a_call_that_comes_after_the_end_is_refused(tmp_path: Path) -> None:
 
     assert buffer.stream.append_metrics(1, b'{"x":1}') is False
     assert buffer.append(Note(text="late")) is False
+
+
+def test_flusher_syncs_without_being_asked(tmp_path: Path) -> None:
+    """Within the interval, an event is on the disk although nobody waits for it."""
+    system = WatchedSystem()
+    options = WriterOptions(write_interval_s=0.001, sync_interval_s=0.01, ring_bytes=1 << 16)
+    buffer = open_buffer(tmp_path, options=options, system=system)
+    buffer.append(Metrics(step=7), sync=False)
+
+    wait_until(
+        lambda: any(call.name == "sync" and call.is_on_segment for call in system.calls),
+        "the event is on the disk",
+    )
+
+    assert buffer.close()
