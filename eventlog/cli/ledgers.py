@@ -40,16 +40,22 @@ def write_status(
         failures: names that mean no run.
 
     Raises:
-        typer.Exit: with 1, a name means no run.
+        typer.Exit: with 1, a name means no run, or a run cannot be read.
     """
-    found = [one for run in runs for one in _standings(run, sinks)]
+    found: list[Standing] = []
+    problems = [failure.message for failure in failures]
+    for run in runs:
+        try:
+            found += _standings(run, sinks)
+        except OSError as error:
+            problems.append(f"{run.project}/{run.run_id} cannot be read: {error}")
     if as_json:
         render.write_json([msgspec.to_builtins(one) for one in found])
     else:
         _show_status(found)
-    for failure in failures:
-        render.say(failure.message)
-    if failures:
+    for problem in problems:
+        render.say(problem)
+    if problems:
         raise typer.Exit(1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
@@ -100,14 +101,12 @@ def _begun(run: RunPath) -> int:
     """Return when the first writer of *run* began, from the first line of its log, to sort by."""
     log_dir = log_directory(run.path)
     begun = []
-    for segments in list_segments(log_dir).values():
-        try:
+    with contextlib.suppress(OSError):  # `outline` will say so
+        for segments in list_segments(log_dir).values():
             with open(segments[0].path(log_dir), "rb", opener=opener) as file:
                 found = _TS.search(file.readline(4096))
-        except OSError:
-            continue  # `outline` will say so
-        if found:
-            begun.append(int(found[1]))
+            if found:
+                begun.append(int(found[1]))
     return min(begun, default=0)
 
 

@@ -78,11 +78,11 @@ def _check(run: RunPath, bar: render.Bar) -> _Checked:
     from eventlog.storage.repair import recover_run
 
     checked = _Checked(run)
-    for recovery in recover_run(run.path):
-        checked.recovered += recovery.events
-        if recovery.problem:
-            checked.problems.append(recovery.problem)
     try:
+        for recovery in recover_run(run.path):
+            checked.recovered += recovery.events
+            if recovery.problem:
+                checked.problems.append(recovery.problem)
         _read(checked, bar)
     except OSError as error:
         checked.problems.append(str(error))
@@ -111,10 +111,9 @@ def _size(run: Path) -> int:
     """Return the bytes of a run's segments, as far as they can be seen."""
     total = 0
     log_dir = log_directory(run)
-    for segments in list_segments(log_dir).values():
-        for name in segments:
-            with contextlib.suppress(OSError):  # the check itself will say so
-                total += name.path(log_dir).stat().st_size
+    with contextlib.suppress(OSError):  # the check itself will say so
+        for segments in list_segments(log_dir).values():
+            total += sum(name.path(log_dir).stat().st_size for name in segments)
     return total
 
 

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from eventlog.errors import warn_once
 from eventlog.storage.modes import ARTIFACTS_DIRECTORY as ARTIFACTS_DIRECTORY
 from eventlog.storage.modes import LOG_DIRECTORY as LOG_DIRECTORY
 from eventlog.storage.modes import STATE_DIRECTORY as STATE_DIRECTORY
@@ -119,9 +120,17 @@ def is_run(path: Path) -> bool:
 
 
 def iter_runs(root: Path) -> Iterator[RunPath]:
-    """Yield the runs below *root*, sorted by project and id. Symbolic links are not followed."""
+    """Yield the runs below *root*, sorted by project and id. Symbolic links are not followed.
+
+    A project that only others may list is left out, with a warning.
+    """
     for project in _directories(root):
-        for run in _directories(project):
+        try:
+            runs = _directories(project)
+        except PermissionError as error:
+            warn_once(f"list {project}", f"{project}: {error.strerror}. Its runs are left out.")
+            continue
+        for run in runs:
             if is_run(run):
                 yield RunPath(project.name, run.name, run)
 

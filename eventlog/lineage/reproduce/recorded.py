@@ -142,9 +142,15 @@ def _add_points(points: dict[str, list[Point]], event: AnyEvent, rank: int) -> N
 
 
 def processes_of(run: Path) -> set[Process]:
-    """Return the processes that wrote into *run*: host, pid, and when it started."""
+    """Return the processes that wrote into *run*: host, pid, and when it started.
+
+    A run that only others may read has none that are known here.
+    """
     log_dir = log_directory(run)
-    headers = (ends_of(segments[0].path(log_dir)).header for segments in list_segments(log_dir).values())
+    try:
+        headers = [ends_of(segments[0].path(log_dir)).header for segments in list_segments(log_dir).values()]
+    except PermissionError:
+        return set()
     return {(header.host, header.pid, header.pid_started) for header in headers if header is not None}
 
 
