@@ -86,7 +86,7 @@ def table() -> str:
     lines = ["| | what | tried | lost | invented | result | on |", "|---|---|---:|---:|---:|---|---|"]
     for row, one in sorted(read_record().items()):
         result = one.result
-        counts = ", ".join(f"{count:,} {name}" for name, count in result.counts.items())
+        counts = "; ".join(f"{name}: {count:,}" for name, count in result.counts.items())
         tried = f"{result.cases:,}" + (f" ({counts})" if counts else "")
         verdict = "kept" if result.is_good else f"**{len(result.problems)} problems**"
         verdict += f"; not tried: {result.skipped}" if result.skipped else ""
