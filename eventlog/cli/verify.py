@@ -67,6 +67,7 @@ class _Checked:
         self.segments: list[_Segment] = []
         self.recovered = 0
         self.problems: list[str] = []
+        self.is_readable = True
         self.elsewhere: list[Finding] = []
 
     @property
@@ -85,6 +86,7 @@ def _check(run: RunPath, bar: render.Bar) -> _Checked:
                 checked.problems.append(recovery.problem)
         _read(checked, bar)
     except OSError as error:
+        checked.is_readable = False
         checked.problems.append(str(error))
     return checked
 
@@ -169,8 +171,10 @@ def _write(checked: list[_Checked]) -> None:
     for one in checked:
         for line in _remarks(one):
             render.write(render.printable(f"{one.label}: {line}"))
-    bad = sum(not one.is_good for one in checked)
-    render.write(f"{len(checked)} runs: {len(checked) - bad} good, {bad} with damage")
+    good = sum(one.is_good for one in checked)
+    unread = sum(not one.is_readable for one in checked)
+    more = f", {unread} that cannot be read" if unread else ""
+    render.write(f"{len(checked)} runs: {good} good, {len(checked) - good - unread} with damage{more}")
 
 
 def _remarks(one: _Checked) -> list[str]:

@@ -68,6 +68,14 @@ def test_command_shows_what_it_may_read(command: str, home: Path) -> None:
     assert "secret: Permission denied" in done.stderr
 
 
+def test_verify_does_not_call_it_damage(home: Path) -> None:
+    """Nobody knows what is in a run that may not be read; that it is not known is no success."""
+    done = as_somebody("-m", "eventlog", "verify", home=home)
+
+    assert "2 runs: 1 good, 0 with damage, 1 that cannot be read" in done.stdout
+    assert done.returncode == 1
+
+
 def test_project_that_may_not_be_listed_is_left_out(home: Path) -> None:
     """With a warning, which a program sees that goes over all runs."""
     code = "import sys; from pathlib import Path; from eventlog.storage.layout import iter_runs; "
