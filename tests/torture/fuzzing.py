@@ -28,7 +28,7 @@ import msgspec
 
 from tests.torture.giants import giants
 from tests.torture.rows import Form, Result
-from tests.torture.targets import STORAGE, OffenceError, Target, scratching
+from tests.torture.targets import STORAGE, OffenceError, Target, memory_directory, scratching
 from tests.torture.targets_beside import BESIDE
 
 TITLE = "Arbitrary and almost valid bytes for reader, codec, checkpoints, rings, configuration and importers"
@@ -142,8 +142,11 @@ def _in_children(job: Job) -> Told:
 
 def _in_child(job: Job) -> tuple[Told, tuple[int, int] | None, str]:
     """Return what the child says, the part and number of the input that killed it, if one did, and how."""
-    with tempfile.TemporaryFile() as told, tempfile.NamedTemporaryFile() as progress:
-        command = [sys.executable, "-m", "tests.torture.fuzzing", "--job", progress.name]
+    # The directory is the parent's: a child that is killed leaves nothing behind.
+    with tempfile.TemporaryFile() as told, memory_directory() as home:
+        progress = Path(home) / "progress"
+        progress.touch()
+        command = [sys.executable, "-m", "tests.torture.fuzzing", "--job", home]
         order = msgspec.json.encode(job)
         child = subprocess.Popen(
             command,
@@ -155,11 +158,11 @@ def _in_child(job: Job) -> tuple[Told, tuple[int, int] | None, str]:
         assert child.stdin is not None
         child.stdin.write(order)
         child.stdin.close()
-        is_stuck = _wait(child, Path(progress.name))
+        is_stuck = _wait(child, progress)
         told.seek(0)
         if child.returncode == 0:
             return msgspec.json.decode(told.read(), type=Told), None, ""
-        words = Path(progress.name).read_text().split() or ["0", str(job[0].first)]
+        words = progress.read_text().split() or ["0", str(job[0].first)]
         at = int(words[0]), int(words[1])
     if is_stuck:
         return Told(), at, f"nothing happened for {SECONDS_WITHOUT_A_WORD} s"
@@ -188,11 +191,12 @@ def _wait(child: subprocess.Popen[bytes], progress: Path) -> bool:
 # --- the side of the child ------------------------------------------------------------------
 
 
-def _take_job(progress: str) -> None:
+def _take_job(home: Path) -> None:
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
-    fd = os.open(progress, os.O_WRONLY)
-    told = Told()
-    with scratching():
+    fd = os.open(home / "progress", os.O_WRONLY)
+    told, files = Told(), home / "files"
+    files.mkdir()
+    with scratching(files):
         _limit_memory()
         for place, part in enumerate(job):
             # Processor time, not time: other processes must not make an input look slow.
@@ -276,7 +280,7 @@ def _outcome_of(target: Target, data: bytes) -> str:
 def main() -> None:
     """Do what the package's `play`, or a person, asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--job", help=argparse.SUPPRESS)
+    parser.add_argument("--job", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--one", nargs=2, metavar=("TARGET", "NUMBER"))
     parser.add_argument("--keep", type=int, metavar="INPUTS")
     arguments = parser.parse_args()

@@ -271,11 +271,16 @@ def scratch() -> Path:
     return _scratch[-1]
 
 
-@contextlib.contextmanager
-def scratching() -> Iterator[None]:
-    """Give `scratch` a directory, in memory where there is such a place."""
+def memory_directory() -> tempfile.TemporaryDirectory[str]:
+    """Make a directory, in memory where there is such a place."""
     place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="evlog-fuzz-", dir=place) as directory:
+    return tempfile.TemporaryDirectory(prefix="evlog-fuzz-", dir=place)
+
+
+@contextlib.contextmanager
+def scratching(inside: Path | None = None) -> Iterator[None]:
+    """Give `scratch` a directory: *inside* another one, whose maker removes it, or one of its own."""
+    with memory_directory() if inside is None else contextlib.nullcontext(inside) as directory:
         _scratch.append(Path(directory))
         try:
             yield

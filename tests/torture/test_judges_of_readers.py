@@ -156,6 +156,7 @@ DEADLY = {
 }
 CHILD = """
 import os, sys
+from pathlib import Path
 from tests.torture import fuzzing
 from tests.torture.targets import Target
 def take(data):
@@ -165,7 +166,7 @@ def take(data):
 numbers = iter(range({first}, 10))
 fuzzing.SECONDS_OF_AN_INPUT = 0.2
 fuzzing.TARGETS["odd"] = Target("odd", lambda _: b"%d" % next(numbers), take, 0)
-fuzzing._take_job(sys.argv[sys.argv.index("--job") + 1])
+fuzzing._take_job(Path(sys.argv[sys.argv.index("--job") + 1]))
 """
 
 
