@@ -83,7 +83,7 @@ class Tally:
         self.problems += [f"{shown}: {problem}" for problem in problems[:4]]
 
 
-_UNSHOWN = {"root", "source", "said"}
+_UNSHOWN = {"root", "source"}
 
 
 def play(form: Form, seed: int) -> Result:
@@ -152,7 +152,7 @@ def _play_failures(above: Path, chance: random.Random | None, part: slice) -> Ta
     tally, directory = Tally(), Path(tempfile.mkdtemp(dir=above))
     source = directory / "source.txt"
     source.write_text("content\n" * 100)
-    with Player(directory, preload.environment(directory)) as player:
+    with Player(preload.environment(directory)) as player:
         root = directory / "root"
         blank = Case(script="train", root=str(root), source=str(source))
         operations = player.play(blank).operations
@@ -229,7 +229,7 @@ def _play_limits(directory: Path, chance: random.Random | None, tally: Tally) ->
     source.write_text("content\n" * 100)
     limits = [*range(0, 2000, 97), *range(2000, 20_000, 331), *range(20_000, 80_000, 4999)]
     cases = [Case(script="train", root=str(root), source=str(source), limit_bytes=size) for size in limits]
-    with Player(directory) as player:
+    with Player() as player:
         for case in _some(cases, chance, 0.3):
             outcome = player.play(case)
             _check_run(case, outcome, tally, "runs under a limit to the size of files")
@@ -245,7 +245,7 @@ def _play_small_disks(chance: random.Random | None) -> Tally:
         source.write_text("content\n" * 100)
         for size in sizes if chance is None else chance.sample(sizes, SHORT_CASES // 3):
             # A process for each disk: one that was started before would not see it.
-            with small_tmpfs(size) as disk, Player(Path(name)) as player:
+            with small_tmpfs(size) as disk, Player() as player:
                 case = Case(script="train", root=str(disk / "root"), source=str(source))
                 outcome = player.play(case)
                 outcome.fired = int(bool(_TOLD.search(outcome.said)))

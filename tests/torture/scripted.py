@@ -6,6 +6,7 @@ which leaves by the interpreter's own end. With the library of `preload` it make
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import resource
@@ -51,7 +52,6 @@ class Case(msgspec.Struct, kw_only=True):
         script: ``train``, ``deliver <sink>`` or ``query``.
         root: of the runs.
         source: a file to log, which lies elsewhere.
-        said: where what the script says goes.
         at: the operation that fails, from 1; 0 for none.
         times: how many fail from there.
         code: errno of the failure.
@@ -62,7 +62,6 @@ class Case(msgspec.Struct, kw_only=True):
     script: str
     root: str
     source: str = ""
-    said: str = ""
     at: int = 0
     times: int = 1
     code: int = 0
@@ -178,10 +177,38 @@ class _Steering:
         return count, fired
 
 
-def _begin(case: Case, steering: _Steering) -> None:
-    said = os.open(case.said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-    for fd in (1, 2):
-        os.dup2(said, fd)
+class _Ear:
+    """Hears what a child says: through a pipe, since a file would be under the limit to files, too."""
+
+    SIZE_BYTES = 1 << 20
+    """A child that says more stands still, and takes too long."""
+
+    def __init__(self) -> None:
+        self._reading, self._writing = os.pipe()
+        fcntl.fcntl(self._writing, fcntl.F_SETPIPE_SZ, self.SIZE_BYTES)
+        os.set_blocking(self._reading, False)
+
+    def take_over(self) -> None:
+        """Let this process, the child, speak here."""
+        for fd in (1, 2):
+            os.dup2(self._writing, fd)
+        os.close(self._reading)
+        os.close(self._writing)
+
+    def said(self) -> str:
+        """Return what the child has said, which is over, and hear nothing more."""
+        os.close(self._writing)
+        try:
+            data = os.read(self._reading, self.SIZE_BYTES)
+        except BlockingIOError:
+            data = b""  # nothing, and somebody that it has left behind could still speak
+        finally:
+            os.close(self._reading)
+        return data.decode(errors="replace")
+
+
+def _begin(case: Case, steering: _Steering, ear: _Ear) -> None:
+    ear.take_over()
     if case.limit_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (case.limit_bytes, resource.RLIM_INFINITY))
     steering.arm(case)
@@ -203,15 +230,17 @@ def main() -> int:
     """Play the cases that come; in a fork, return when its case is played."""
     steering = _Steering(os.environ.get("EVLOG_FAULTS"))
     for line in sys.stdin.buffer:
-        case = msgspec.json.decode(line, type=Case)
+        case, ear = msgspec.json.decode(line, type=Case), _Ear()
         pid = os.fork()
         if pid == 0:
-            _begin(case, steering)
+            _begin(case, steering, ear)
             play(case)
             return 0
         exit_code, seconds = _wait(pid)
         operations, fired = steering.disarm()
-        outcome = Outcome(exit_code=exit_code, seconds=seconds, operations=operations, fired=fired)
+        outcome = Outcome(
+            exit_code=exit_code, seconds=seconds, operations=operations, fired=fired, said=ear.said()
+        )
         sys.stdout.buffer.write(msgspec.json.encode(outcome) + b"\n")
         sys.stdout.buffer.flush()
     return 0
@@ -224,8 +253,7 @@ class Player:
         environment: put over this process's own, see `preload.environment`.
     """
 
-    def __init__(self, directory: Path, environment: Mapping[str, str] | None = None) -> None:
-        self._said = directory / "said.txt"
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.torture.scripted"],
             stdin=subprocess.PIPE,
@@ -238,12 +266,9 @@ class Player:
         """Play *case* and return how it ended."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        case.said = str(self._said)
         self._process.stdin.write(msgspec.json.encode(case) + b"\n")
         self._process.stdin.flush()
-        outcome = msgspec.json.decode(self._process.stdout.readline(), type=Outcome)
-        outcome.said = self._said.read_text(errors="replace")
-        return outcome
+        return msgspec.json.decode(self._process.stdout.readline(), type=Outcome)
 
     def __enter__(self) -> Self:
         return self

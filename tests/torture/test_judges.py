@@ -143,3 +143,16 @@ def test_judge_of_crowds_sees_what_is_missing_and_what_came_twice(tmp_path: Path
     assert found == {0: (3, 0), 1: (0, 0), 2: (0, 3)}
     assert crowds._compare(to, {"r": 2}, [])[2]
     assert Counter(to.seqs("r").values()) == {2: 3}
+
+
+def test_judge_of_full_disks_hears_a_process_that_may_write_no_file(tmp_path: Path) -> None:
+    """What it says of lost events must not be lost with them."""
+    case = scripted.Case(
+        script="train", root=str(tmp_path / "root"), source=str(tmp_path / "gone"), limit_bytes=0
+    )
+
+    with scripted.Player() as player:
+        outcome = player.play(case)
+
+    assert outcome.exit_code == 0
+    assert outcome.said.count("EvlogWarning") > 1
