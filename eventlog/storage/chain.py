@@ -157,7 +157,7 @@ class Chain:
             if self._is_due():
                 newest = self._stream.place()
                 if self._may_seal(newest):
-                    self._seal("rotated")
+                    self._seal("rotated", goes_on=True)
                     newest = self._stream.place()
                 place = newest
         self._stream.written(self._written)
@@ -220,8 +220,8 @@ class Chain:
 
     # --- the end of a segment -----------------------------------------------------------
 
-    def _seal(self, reason: str) -> bool:
-        """Put a seal into the stream, and the next segment's header unless this is the end."""
+    def _seal(self, reason: str, *, goes_on: bool = False) -> bool:
+        """Put a seal into the stream, and the next segment's header if it *goes_on*."""
         segment = self._segment
         assert segment is not None
         with self._stream.changing() as place:
@@ -244,7 +244,7 @@ class Chain:
             size = sealed.position - self._first.position
             prev = Previous(segment=self._name.segment, seq=sealed.seq, crc=f"{crc:08x}", size_bytes=size)
             self._turn = (sealed, prev)
-            if reason == "rotated":
+            if goes_on:
                 self._put_next_header(sealed, prev)
         return True
 

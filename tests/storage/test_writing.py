@@ -123,6 +123,18 @@ def test_seal_says_why_the_segment_ended(tmp_path: Path) -> None:
     assert [seal["reason"] for seal in seals] == ["rotated"] * (len(seals) - 1) + ["killed"]
 
 
+@pytest.mark.parametrize("reason", ["rotated", "ended", ""])
+def test_closed_log_ends_with_a_seal_whatever_its_end_is_called(tmp_path: Path, reason: str) -> None:
+    """The reason is the user's word for it; nothing depends on it."""
+    buffer = open_buffer(tmp_path)
+    buffer.append(Metrics(step=1))
+
+    assert buffer.close(reason)
+
+    (report,) = read_back(tmp_path).reports
+    assert report.is_sealed
+
+
 def test_sealed_segments_are_read_only(tmp_path: Path) -> None:
     """Nobody has the permission to write to a sealed segment."""
     write_rotating(tmp_path)
