@@ -136,9 +136,9 @@ class LogBuffer:
         failures = chain.failures
         self._wanted_seq = max(self._wanted_seq, place.seq)
         self.stream.notify_flusher()
-        self.stream.wait(
-            lambda: chain.synced.seq >= place.seq or chain.failures > failures, self.options.sync_timeout_s
-        )
+        # Without a flusher the work was done in here, and nobody will do it while this waits.
+        timeout_s = 0.0 if self._flusher is None else self.options.sync_timeout_s
+        self.stream.wait(lambda: chain.synced.seq >= place.seq or chain.failures > failures, timeout_s)
         if chain.synced.seq >= place.seq:
             return True
         return self._not_kept("events are not on the disk yet")
@@ -273,9 +273,7 @@ class LogBuffer:
     def _report_end(self) -> bool:
         chain = self._chain
         assert chain is not None
-        lost = sum(self.stream.dropped.values())
-        if self._is_whole and not lost:
-            return True
+        what = []
         if not self._is_whole:
             where = chain.ring_path
             kept = (
@@ -283,15 +281,14 @@ class LogBuffer:
                 if where
                 else "They are lost."
             )
-            self._not_kept_at_end(f"{chain.waiting_bytes} bytes of events could not be written. {kept}")
-        if lost:
-            self._not_kept_at_end(f"{lost} events were dropped, and the log could not take a note of it.")
-        return False
-
-    def _not_kept_at_end(self, what: str) -> None:
-        if self._strict:
-            raise DurabilityError(log_directory(self.run), what)
-        warn_once(f"end {self.run}", f"run {self.run_id}: {what}")
+            what.append(f"{chain.waiting_bytes} bytes of events could not be written. {kept}")
+        if lost := sum(self.stream.dropped.values()):
+            what.append(f"{lost} events were dropped, and the log could not take a note of it.")
+        if what and self._strict:
+            raise DurabilityError(log_directory(self.run), " ".join(what))
+        if what:
+            warn_once(f"end {self.run}", f"run {self.run_id}: {' '.join(what)}")
+        return not what
 
     # --- fork ---------------------------------------------------------------------------
 

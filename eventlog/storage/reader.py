@@ -138,21 +138,21 @@ class WriterReader:
         path = name.path(self.log_dir)
         reader = SegmentReader(path, name, waits_on_nul=self._waits_on_nul, system=self._system)
         reader.next_seq = self.next_seq
-        if (
-            self._start is not None
-            and name.segment == self._start.segment
-            and not reader.start_at(self._start)
-        ):
-            self._note(
-                Finding(
-                    problem=Problem.CUT,
-                    writer=self.writer,
-                    segment=name.segment,
-                    start=self._start.offset,
-                    end=self._start.offset,
-                    detail="it does not hold what a checkpoint says was read from it",
+        start = self._start
+        if start is not None and name.segment == start.segment:
+            if reader.start_at(start):
+                self.header = reader.header
+            else:
+                self._note(
+                    Finding(
+                        problem=Problem.CUT,
+                        writer=self.writer,
+                        segment=name.segment,
+                        start=start.offset,
+                        end=start.offset,
+                        detail="it does not hold what a checkpoint says was read from it",
+                    )
                 )
-            )
         self._readers[name.segment] = reader
         self._events[name.segment] = 0
         return reader
@@ -199,8 +199,6 @@ class WriterReader:
         header = reader.header
         assert header is not None
         self.header = header
-        if self._start is not None and reader.name.segment == self._start.segment:
-            return
         previous = header.prev
         if previous is not None:
             self._counted.setdefault(previous.segment, previous.size_bytes)

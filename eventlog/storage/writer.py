@@ -31,7 +31,6 @@ class SegmentWriter:
 
     Attributes:
         size_bytes: how many bytes the system has taken.
-        synced_bytes: how many of them are known to be on the disk.
     """
 
     def __init__(
@@ -48,7 +47,6 @@ class SegmentWriter:
         self.name = name
         self.path = name.path(log_dir)
         self.size_bytes = 0
-        self.synced_bytes = 0
         self._system = system
         self._sha256 = hashlib.sha256()
         self._fd = system.create(self.path)
@@ -73,7 +71,7 @@ class SegmentWriter:
             if not taken:
                 raise
         finally:
-            self._sha256.update(data[:taken] if taken < len(data) else data)
+            self._sha256.update(data[:taken])
             self.size_bytes += taken
         return taken
 
@@ -89,9 +87,7 @@ class SegmentWriter:
         Raises:
             OSError: pages may be gone while the next sync would succeed. Never try again on this file.
         """
-        size = self.size_bytes
         self._system.sync(self._fd)
-        self.synced_bytes = size
 
     def finish(self) -> None:
         """Close the file, whose seal was written and synced, and make it read-only.
