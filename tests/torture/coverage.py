@@ -98,7 +98,7 @@ class Measured(msgspec.Struct):
         """Return the quickest tests that reach the line of a mutant."""
         reached = self.modules[mutant.key.module].tests
         names = self._quickest(reached.get(mutant.line) or self._near(reached))
-        return Tests(names, sum(map(self._seconds_of, names)))
+        return Tests(names, list(map(self._seconds_of, names)))
 
     def _near(self, reached: dict[int, list[str]]) -> list[str]:
         """Return the tests beside those that reach the module; what runs at its import is reached by none."""

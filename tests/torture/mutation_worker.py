@@ -21,18 +21,20 @@ import orjson as orjson
 import pytest
 
 Outcome = Literal["killed", "survived", "timed out", "no tests"]
-_NO_TESTS = 5
+_OUTCOMES: dict[int, Outcome] = {0: "survived", 5: "no tests", -signal.SIGALRM: "timed out"}
+_START_S = 30.0
+"""More than pytest needs to begin."""
 _MOST_BYTES = 8 << 30
 """Of memory: a mutant may multiply where it should divide."""
 
 
 class Job(msgspec.Struct, frozen=True):
-    """A module with a content, and the tests that judge it, within *limit_s*."""
+    """A module with a content, and the tests that judge it, each with its limit in seconds."""
 
     module: str
     source: str
     tests: list[str]
-    limit_s: float
+    limits_s: list[float]
 
 
 def outcome_of(job: Job) -> Outcome:
@@ -51,10 +53,11 @@ def outcome_of(job: Job) -> Outcome:
 def _run(job: Job) -> Outcome:
     child = os.fork()
     if not child:
-        _judge(job.tests)
+        _judge(job)
     watch = os.pidfd_open(child)
     try:
-        is_over = bool(select.select([watch], [], [], job.limit_s)[0])
+        # For what a test's own limit cannot end, as it blocks the signal.
+        is_over = bool(select.select([watch], [], [], _START_S + sum(job.limits_s))[0])
     finally:
         os.close(watch)
     with contextlib.suppress(ProcessLookupError):
@@ -62,11 +65,21 @@ def _run(job: Job) -> Outcome:
     _, status = os.waitpid(child, 0)
     if not is_over:
         return "timed out"
-    code = os.waitstatus_to_exitcode(status)
-    return "survived" if code == 0 else "no tests" if code == _NO_TESTS else "killed"
+    return _OUTCOMES.get(os.waitstatus_to_exitcode(status), "killed")
 
 
-def _judge(tests: list[str]) -> None:
+class _Limits:
+    """A plugin that ends the process when a test takes too long."""
+
+    def __init__(self, job: Job) -> None:
+        self._limits = dict(zip(job.tests, job.limits_s, strict=True))
+
+    def pytest_runtest_protocol(self, item: pytest.Item) -> None:
+        """Give the next test its time."""
+        signal.setitimer(signal.ITIMER_REAL, self._limits.get(item.nodeid, _START_S))
+
+
+def _judge(job: Job) -> None:
     code = 1
     try:
         os.setpgid(0, 0)
@@ -78,7 +91,7 @@ def _judge(tests: list[str]) -> None:
         hypothesis.settings.load_profile("mutation")
         quietly = ["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:xdist"]
         place = Path(os.environ["TMPDIR"]) / "pytest"  # emptied by the next one
-        code = int(pytest.main([*quietly, "--basetemp", str(place), *tests]))
+        code = int(pytest.main([*quietly, "--basetemp", str(place), *job.tests], plugins=[_Limits(job)]))
     finally:
         os._exit(code)
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.torture import mutation_runs
 from tests.torture.coverage import complaints
-from tests.torture.mutation import Explanation, Key, Mutant, is_installed, mutants
-from tests.torture.mutation_runs import Judged
+from tests.torture.mutation import TREE, Explanation, Key, Mutant, is_installed, mutants
+from tests.torture.mutation_runs import Judged, judge
 
 needs_operators = pytest.mark.skipif(not is_installed(), reason="cosmic-ray is not installed: evlog[torture]")
 KEY = Key("a.py", "f", "return 1", "return 2", 1)
@@ -66,3 +67,19 @@ def test_explanation_may_be_of_a_class_of_mutants() -> None:
     assert list(complaints([MUTANT, other], [Judged(other, "killed")], [rule])) == []
     judged = [Judged(MUTANT, "killed"), Judged(other, "killed")]
     assert "noticed by a test" in next(complaints([MUTANT, other], judged, [rule]))
+
+
+def test_mutant_is_judged_by_its_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that survives, one that a test notices, and one whose test never ends."""
+    monkeypatch.setattr(mutation_runs, "_LEAST_S", 2.0)
+    module, line = "eventlog/storage/ring.py", "start = position % self.size_bytes"
+    source = (TREE / module).read_text()
+    sources = [source, source.replace(line, "start = 7"), source.replace(line, "while True: pass")]
+    made = [Mutant(KEY._replace(module=module, nth=n), 2, one) for n, one in enumerate(sources)]
+    tests = mutation_runs.Tests(
+        ["tests/storage/test_ring.py::test_ring_lays_byte_x_at_x_modulo_its_size"], [0.1]
+    )
+
+    judged = judge(made, lambda _: tests, workers=1)
+
+    assert [one.outcome for one in judged] == ["survived", "killed", "timed out"]
