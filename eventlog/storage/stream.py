@@ -32,6 +32,8 @@ class Place(NamedTuple):
     seq: int
 
 
+MOST_DEFERRED = 1000
+"""Of events that struck in the middle of others, and wait for room."""
 LATER = Place(-1, 0, -1)
 """What an append returns that struck in the middle of another one: its event follows that one's."""
 
@@ -138,11 +140,22 @@ class Stream:
                 if self._deferred:
                     self.append_deferred()
 
-    def append_deferred(self) -> None:
-        """Append what arrived in the middle of something else that the same thread did to the stream."""
+    def append_deferred(self, *, is_end: bool = False) -> None:
+        """Append what arrived in the middle of something else that the same thread did to the stream.
+
+        What there is no room for waits for the next look, by a call or by the flusher, unless *is_end*.
+        """
         with self.lock, contextlib.suppress(IndexError):  # a handler may strike here, too, and take some
             while self._deferred and self._state is not None and self.ring is not None:
-                self._append(*self._deferred.popleft(), 0.0)
+                fields, kind = self._deferred.popleft()
+                if not self.is_closed and self._put(fields, kind) is not None:
+                    continue
+                if is_end or self.is_closed or self._is_stuck or len(self._deferred) >= MOST_DEFERRED:
+                    self.count_dropped(kind, "the run has ended" if self.is_closed else "the ring was full")
+                else:
+                    self._deferred.appendleft((fields, kind))
+                    self.notify_flusher()
+                    return
 
     def _append(self, fields: bytes, kind: str, max_block_s: float) -> Place | None:
         deadline: float | None = None
@@ -298,7 +311,7 @@ class Stream:
         if self.is_closed:
             return
         with self._room:
-            self.append_deferred()
+            self.append_deferred(is_end=True)
             self.is_closed = True
             self._mark = -1
             self._room.notify_all()

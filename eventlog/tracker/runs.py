@@ -104,12 +104,19 @@ class Runs:
     @property
     def run_id(self) -> str | None:
         """Return the id of the active run, or None."""
-        return self._stack[-1].run_id if self._stack else None
+        newest = self._newest()
+        return newest.run_id if newest is not None else None
 
     @property
     def run_dir(self) -> Path | None:
         """Return the directory of the active run, or None."""
-        return self._stack[-1].path if self._stack else None
+        newest = self._newest()
+        return newest.path if newest is not None else None
+
+    def _newest(self) -> RunRecorder | None:
+        # In one look: another thread may end the run between two.
+        newest = self._stack[-1:]
+        return newest[0] if newest else None
 
     def start_run(
         self,
@@ -263,12 +270,13 @@ class Runs:
         self._choose_fast_way()
 
     def _choose_fast_way(self) -> None:
-        if self._stack and self._options.durability == "buffered":
-            self._fast = self._stack[-1].buffer.stream.append_metrics
-        elif self._stack:
-            self._fast = self._stack[-1].buffer.append_metrics_synced
-        else:
+        newest = self._newest()
+        if newest is None:
             self._fast = self._never
+        elif self._options.durability == "buffered":
+            self._fast = newest.buffer.stream.append_metrics
+        else:
+            self._fast = newest.buffer.append_metrics_synced
 
     def _never(self, step: int, data: bytes) -> bool:  # noqa: ARG002 - the shape of the fast way
         return False
@@ -277,7 +285,7 @@ class Runs:
         """Return the active run, started now if there is none; None if logging is disabled."""
         if self.settings.is_disabled:
             return None
-        if not self._stack:
+        while (newest := self._newest()) is None:
             if sys.is_finalizing():
                 return None  # a finalizer of the last moment: no thread could write what it logs
             # With a limit: a process that was forked in this moment inherits a lock that nobody releases.
@@ -288,7 +296,7 @@ class Runs:
             finally:
                 if is_mine:
                     self._starting.release()
-        return self._stack[-1]
+        return newest
 
     def end_run(self, status: str = "finished") -> None:
         """End the active run, close its log and let the sinks materialize it; without a run do nothing."""
@@ -302,7 +310,7 @@ class Runs:
             run_id: end only if this run is active, or was left open below the active one.
         """
         while self._stack and (run_id is None or any(r.run_id == run_id for r in self._stack)):
-            is_last = run_id is None or self._stack[-1].run_id == run_id
+            is_last = run_id in (None, self.run_id)
             status, info = finishing.verdict(error)
             self._end(status, info)
             if is_last:
@@ -310,11 +318,16 @@ class Runs:
 
     def _end(self, status: str, error: ev.ErrorInfo | None) -> None:
         # First, for it may take a moment: what ends the process meanwhile still finds the run open.
-        recorder = self._stack[-1]
+        recorder = self._newest()
+        if recorder is None:
+            return
         recorder.end_running()
-        if recorder not in self._stack or sys.is_finalizing():
-            return  # a signal handler was quicker, or the program's end
-        self._stack.remove(recorder)
+        if sys.is_finalizing():
+            return
+        try:
+            self._stack.remove(recorder)
+        except ValueError:
+            return  # a signal handler or another thread was quicker
         self._choose_fast_way()
         lifecycle.forget(recorder)
         recorder.end(text(status), error)

@@ -225,7 +225,8 @@ class WatchCalls(Runs):
         return watch
 
     def _end(self, status: str, error: ev.ErrorInfo | None) -> None:
-        for watch in _watches.pop(self._stack[-1], []):
+        newest = self._newest()
+        for watch in _watches.pop(newest, []) if newest is not None else []:
             watch.remove()
         super()._end(status, error)
 

@@ -360,3 +360,31 @@ def test_flusher_that_comes_after_the_end_does_nothing(tmp_path: Path) -> None:
         buffer._tick(buffer._chain, sync=True)
 
     assert len(system.calls) == before
+
+
+class Ending(list[object]):
+    """The runs of a tracker, which another thread ends right after a look whether there are any."""
+
+    def __bool__(self) -> bool:
+        is_any = len(self) > 0
+        self.clear()
+        return is_any
+
+
+def test_call_beside_a_thread_that_ends_the_run_raises_nothing(tmp_path: Path) -> None:
+    """It goes to the run that it found, or to a new one."""
+    tracker = Tracker((), output_dir=tmp_path, lineage=False, system=False)
+    tracker.start_run("a")
+    first = tracker._stack[-1]
+    tracker._stack = Ending([first])  # type: ignore[assignment]
+
+    assert tracker.run_id == "a"
+    tracker.log_params({"lr": 0.1})
+    tracker.end_run()  # as quick as the other one
+    tracker.log_params({"lr": 0.2})
+
+    first.end_running()
+    first.end("finished", None)
+    tracker._stack = list(tracker._stack)
+    tracker.end_run()
+    assert read_back(first.path).is_clean

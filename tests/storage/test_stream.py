@@ -227,3 +227,57 @@ def test_stream_takes_what_arrived_in_the_middle_of_something_before_it_ends() -
     stream.close()
 
     assert [type(event) for event in events_in(stream)] == [Note]
+
+
+def strike_when_full(clock: Clock, stream: Stream) -> None:
+    """Append a metric, in the middle of which a handler logs another one when there is no more room."""
+    fill(stream)
+    stream.release(0)  # as if no call had waited in vain
+
+    def interrupt() -> None:
+        clock.on_call = lambda: None
+        assert stream.append(METRIC, "metrics", max_block_s=0) is LATER
+
+    clock.on_call = interrupt
+    assert stream.append(NOTE, "note", max_block_s=0)
+
+
+def test_handlers_event_waits_for_room() -> None:
+    """It cannot wait itself, in the middle of another call; so it comes when there is room."""
+    clock = Clock()
+    stream = open_stream(clock)
+    strike_when_full(clock, stream)
+    place = stream.place()
+    assert place is not None
+
+    stream.release(place.position)
+    stream.append_deferred()
+
+    assert stream.dropped == {}
+    assert [type(event) for event in events_in(stream, place.position)] == [Metrics]
+
+
+def test_handlers_event_for_which_there_is_no_room_at_the_end_is_counted() -> None:
+    """Nobody will make room any more."""
+    clock = Clock()
+    stream = open_stream(clock)
+    strike_when_full(clock, stream)
+
+    stream.close()
+
+    assert stream.dropped == {"metrics": 1}
+
+
+def test_handlers_that_log_without_end_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for room takes memory, so it has a bound."""
+    monkeypatch.setattr("eventlog.storage.stream.MOST_DEFERRED", 3)
+    clock = Clock()
+    stream = open_stream(clock)
+    fill(stream)
+    stream.release(0)  # as if no call had waited in vain
+    stream._deferred.extend([(METRIC, "metrics")] * 5)
+
+    stream.append_deferred()
+
+    assert len(stream._deferred) == 3
+    assert stream.dropped == {"metrics": 3}  # two of these, and the one with which `fill` ended
