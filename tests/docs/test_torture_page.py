@@ -16,9 +16,9 @@ def test_page_shows_what_is_on_record() -> None:
     assert shown[1] == table()
 
 
-def test_record_holds_long_forms_of_rows_that_there_are() -> None:
-    """What the page says was played can be played."""
+def test_record_holds_the_long_form_of_every_row() -> None:
+    """What the page says was played can be played, and nothing is left out."""
     record = read_record()
 
-    assert set(record) <= set(MODULES)
+    assert set(record) == set(MODULES)
     assert {one.form for one in record.values()} <= {"long"}
