@@ -23,7 +23,7 @@ from tests.torture.mutation_worker import Job, Outcome
 _SHARED_MEMORY = Path("/dev/shm")
 _PARTS = ("eventlog", "sinks", "tests", "docs/reference", "docs/explanation")
 _LEAST_S = 10.0
-_TIMES = 5
+_TIMES = 10
 """A test may take so many times as long as it does, and the least besides: others work here, too."""
 
 

@@ -262,8 +262,9 @@ _FINE = {"SIGTERM twice": "Signal 15 ignored due to race condition"}
 
 def _words_of(path: Path, end: str) -> list[str]:
     """Return what a process said of our code, or of the interpreter's death."""
-    # Without the source in tracebacks, in which any word may stand.
-    lines = [one for one in path.read_text(errors="replace").splitlines() if not one.startswith("    ")]
+    said = path.read_text(errors="replace").splitlines()
+    # Without the source that a traceback shows below a place, in which any word may stand.
+    lines = [one for one, above in zip(said, ["", *said], strict=False) if not above.startswith('  File "')]
     errors = [line.strip() for line in lines if "Error" in line and "as it should" not in line]
     errors = [line for line in errors if line != f"OSError: {_FINE.get(end)}"]
     return ([line for line in lines if "Fatal" in line] + errors)[:5]

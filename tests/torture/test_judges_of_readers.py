@@ -20,7 +20,7 @@ from tests.logs import LogMaker, put
 from tests.torture import damage, fuzzing, golden
 from tests.torture.process_lives import RUN
 from tests.torture.process_notes import BEGUN, MAIN, RETURNED, Notes
-from tests.torture.process_rounds import compare
+from tests.torture.process_rounds import _words_of, compare
 from tests.torture.targets import OffenceError, Target
 
 # --- row 4 ------------------------------------------------------------------------------------
@@ -118,6 +118,17 @@ def test_judge_of_processes_sees_what_is_left_behind(name: str, tmp_path: Path) 
     (run / "log" / name).mkdir()
 
     assert any(name in problem for problem in compare(tmp_path / "root", notes).problems)
+
+
+def test_judge_of_processes_hears_errors_and_not_the_source_of_a_traceback(tmp_path: Path) -> None:
+    """A line of ours that names an error is none; the error itself is one, indented or not."""
+    said = tmp_path / "output"
+    said.write_text('  File "a.py", line 3, in f\n    with suppress(RuntimeError):\nKeyboardInterrupt\n')
+    assert _words_of(said, "SIGINT") == []
+
+    for error in ("IndexError: list index out of range", "    OSError: no room"):
+        said.write_text(f'  File "a.py", line 3, in f\n    return stack[-1]\n{error}\n')
+        assert _words_of(said, "SIGINT") == [error.strip()]
 
 
 # --- row 7 ------------------------------------------------------------------------------------
