@@ -166,3 +166,13 @@ def headers(run: Path) -> list[SegmentOpened]:
             line = (log_directory(run) / name).read_bytes().split(b"\n")[0]
             found.append(msgspec.json.decode(line, type=SegmentOpened))
     return found
+
+
+def leave_ring(run: Path) -> Path:
+    """Leave five events in the ring of a dead writer; return its path."""
+    buffer = open_buffer(run)
+    for event in metrics(5):
+        buffer.append(event)
+    die(buffer)
+    (name,) = names(run, ".ring")
+    return log_directory(run) / name

@@ -17,17 +17,18 @@ from eventlog.storage.repair import UNUSABLE_SUFFIX, Recovery, recover_run
 from eventlog.storage.ring import YOUNG_SUFFIX
 from eventlog.storage.system import SYSTEM
 from tests.faults import WatchedSystem
-from tests.logs import MANUAL, WRITER_A, LogMaker, die, metrics, names, open_buffer, put, read_back
-
-
-def leave_ring(run: Path) -> Path:
-    """Leave five events in the ring of a dead writer; return its path."""
-    buffer = open_buffer(run)
-    for event in metrics(5):
-        buffer.append(event)
-    die(buffer)
-    (name,) = names(run, ".ring")
-    return log_directory(run) / name
+from tests.logs import (
+    MANUAL,
+    WRITER_A,
+    LogMaker,
+    die,
+    leave_ring,
+    metrics,
+    names,
+    open_buffer,
+    put,
+    read_back,
+)
 
 
 def put_both(run: Path, *, in_segment: int, in_ring: int) -> Path:

@@ -12,17 +12,7 @@ from eventlog.storage.layout import SegmentName, log_directory, parse_ring
 from eventlog.storage.repair import recover_run
 from eventlog.storage.system import SYSTEM
 from tests.faults import WatchedSystem
-from tests.logs import WRITER_A, LogMaker, die, metrics, names, open_buffer, put, read_back
-
-
-def leave_ring(run: Path) -> Path:
-    """Leave five events in the ring of a dead writer; return its path."""
-    buffer = open_buffer(run)
-    for event in metrics(5):
-        buffer.append(event)
-    die(buffer)
-    (name,) = names(run, ".ring")
-    return log_directory(run) / name
+from tests.logs import WRITER_A, LogMaker, leave_ring, metrics, put, read_back
 
 
 class Contended(WatchedSystem):
