@@ -138,6 +138,7 @@ def play(form: Form, seed: int) -> Result:
         judged = list(judge(chosen, measured.tests_of))
         counts += Counter({f"mutants of {Path(path).stem}": len(made[path]) for path in modules})
         counts += Counter(_counts(judged))
+        counts["mutation score, %"] = score(judged)
         problems += complaints([one for path in modules for one in made[path]], judged, explanations())
     return Result(
         cases=sum(count for name, count in counts.items() if name == "branches" or name.endswith(" tried")),
@@ -202,6 +203,11 @@ def _counts(judged: list[Judged]) -> Iterator[str]:
         yield f"of {name} tried"
         if outcome in SURVIVED:
             yield f"of {name} survived"
+
+
+def score(judged: list[Judged]) -> int:
+    """Return how many of a hundred mutants a test notices, rounded down."""
+    return 100 * sum(outcome not in SURVIVED for _, outcome in judged) // max(len(judged), 1)
 
 
 def complaints(made: list[Mutant], judged: list[Judged], explained: list[Explanation]) -> Iterator[str]:

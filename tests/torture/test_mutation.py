@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.torture import mutation_runs
-from tests.torture.coverage import complaints
+from tests.torture.coverage import complaints, score
 from tests.torture.mutation import TREE, Explanation, Key, Mutant, is_installed, mutants
 from tests.torture.mutation_runs import Judged, judge
 
@@ -67,6 +67,14 @@ def test_explanation_may_be_of_a_class_of_mutants() -> None:
     assert list(complaints([MUTANT, other], [Judged(other, "killed")], [rule])) == []
     judged = [Judged(MUTANT, "killed"), Judged(other, "killed")]
     assert "noticed by a test" in next(complaints([MUTANT, other], judged, [rule]))
+
+
+def test_score_is_the_share_of_mutants_that_a_test_notices() -> None:
+    """Those that end, and those that never do, of all that were tried; in per cent, rounded down."""
+    outcomes = ("killed", "timed out", "survived", "no tests", "killed", "killed")
+
+    assert score([Judged(MUTANT, one) for one in outcomes]) == 66
+    assert score([Judged(MUTANT, "survived")]) == 0
 
 
 def test_mutant_is_judged_by_its_tests(monkeypatch: pytest.MonkeyPatch) -> None:
