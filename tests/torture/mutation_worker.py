@@ -23,7 +23,7 @@ import pytest
 Outcome = Literal["killed", "survived", "timed out", "no tests"]
 _OUTCOMES: dict[int, Outcome] = {0: "survived", 5: "no tests", -signal.SIGALRM: "timed out"}
 _START_S = 30.0
-"""More than pytest needs to begin."""
+"""More than pytest needs to begin; test files may run what they test when they are imported."""
 _MOST_BYTES = 8 << 30
 """Of memory: a mutant may multiply where it should divide."""
 
@@ -83,6 +83,7 @@ def _judge(job: Job) -> None:
     code = 1
     try:
         os.setpgid(0, 0)
+        signal.setitimer(signal.ITIMER_REAL, _START_S)
         resource.setrlimit(resource.RLIMIT_AS, (_MOST_BYTES, _MOST_BYTES))
         nothing = os.open(os.devnull, os.O_RDWR)
         for fd in (0, 1, 2):

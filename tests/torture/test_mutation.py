@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from tests.torture import mutation_runs
+from tests.torture import mutation_runs, mutation_worker
 from tests.torture.coverage import complaints, score
 from tests.torture.mutation import TREE, Explanation, Key, Mutant, is_installed, mutants
 from tests.torture.mutation_runs import Judged, judge
@@ -71,7 +72,14 @@ def test_explanation_may_be_of_a_class_of_mutants() -> None:
 
 def test_score_is_the_share_of_mutants_that_a_test_notices() -> None:
     """Those that end, and those that never do, of all that were tried; in per cent, rounded down."""
-    outcomes = ("killed", "timed out", "survived", "no tests", "killed", "killed")
+    outcomes: list[mutation_worker.Outcome] = [
+        "killed",
+        "timed out",
+        "survived",
+        "no tests",
+        "killed",
+        "killed",
+    ]
 
     assert score([Judged(MUTANT, one) for one in outcomes]) == 66
     assert score([Judged(MUTANT, "survived")]) == 0
@@ -91,3 +99,19 @@ def test_mutant_is_judged_by_its_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     judged = judge(made, lambda _: tests, workers=1)
 
     assert [one.outcome for one in judged] == ["survived", "killed", "timed out"]
+
+
+def test_mutant_that_never_ends_when_it_is_imported_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the first test begins, no test's own limit is in force."""
+    (tmp_path / "sevens.py").write_text("SEVEN = 7")
+    (tmp_path / "test_sevens.py").write_text("import sevens\n\n\ndef test_seven() -> None: pass")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(mutation_worker, "_START_S", 2.0)
+    job = mutation_worker.Job("sevens.py", "SEVEN = 7", ["test_sevens.py::test_seven"], [1000.0])
+
+    assert mutation_worker.outcome_of(job) == "survived"
+    endless = msgspec.structs.replace(job, source="while True: pass")
+    assert mutation_worker.outcome_of(endless) == "timed out"
