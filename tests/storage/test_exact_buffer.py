@@ -277,3 +277,51 @@ def test_caller_who_does_the_work_does_not_wait_for_what_has_failed(tmp_path: Pa
     assert not buffer.append(Metrics(step=0), sync=True)
 
     die(buffer)
+
+
+@pytest.mark.usefixtures("no_threads")
+def test_events_are_synced_at_once_when_they_fill_more_than_half_of_the_ring(tmp_path: Path) -> None:
+    """However long the interval: room for the next ones is made while there still is some."""
+    system = Timed()
+    buffer = open_buffer(tmp_path, options=EVERY_5_S, system=system)
+    half, ends = EVERY_5_S.ring_bytes // 2, [0]
+
+    while not system.syncs:
+        assert buffer.append(Note(text="x" * 1000), sync=False)
+        place = buffer.stream.place()
+        assert place is not None
+        ends.append(place.position)
+
+    # The look comes before the append: it saw all but the last line.
+    assert ends[-3] <= half < ends[-2]
+    assert buffer.close()
+
+
+@pytest.mark.usefixtures("no_threads")
+def test_sync_of_what_is_on_the_disk_asks_for_nothing(tmp_path: Path) -> None:
+    """Also while later events wait, which nobody has asked for."""
+    system = Timed()
+    buffer = open_buffer(tmp_path, options=EVERY_5_S, system=system)
+    log(buffer, 0)
+    early = buffer.stream.place()
+    log(buffer, 1)
+    assert buffer.sync()
+    log(buffer, 2)
+    calls = len(system.calls)
+
+    assert buffer.sync(early)
+
+    assert len(system.calls) == calls
+    assert buffer.close()
+
+
+def test_closed_log_leaves_no_thread(tmp_path: Path) -> None:
+    """Jobs that make thousands of runs one after the other have one flusher at a time; it goes soon."""
+    quick, before = msgspec.structs.replace(MANUAL, write_interval_s=0.005), _thread._count()
+    for number in range(3):
+        (tmp_path / f"{number}").mkdir()
+        buffer = open_buffer(tmp_path / f"{number}", options=quick)
+        log(buffer, 0)
+        assert buffer.close()
+
+    wait_until(lambda: _thread._count() <= before, "the end of the flushers")

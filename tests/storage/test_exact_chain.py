@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -183,3 +184,35 @@ def test_segment_is_sealed_when_little_waits(
     read = read_back(tmp_path)
     assert read.is_clean
     assert [len(event.text) for event in read.events if isinstance(event, Note)] == [4000, more_bytes]
+
+
+def test_run_that_somebody_has_removed_is_not_made_again(tmp_path: Path) -> None:
+    """From the second segment on its directory has been there; making another would hide the loss."""
+    begun: list[Call] = []
+
+    def decide(call: Call) -> None:
+        if call.name == "create" and call.is_on_segment:
+            begun.append(call)
+            if len(begun) == 2:
+                shutil.rmtree(log_directory(tmp_path))
+
+    chain, stream = open_chain(tmp_path, Standing(decide), ring="memory", segment_bytes=1000)
+    append(stream, 0, 2000)
+
+    with pytest.warns(EvlogWarning, match="No such file or directory"):
+        chain.flush(sync=False)
+    chain.abandon()
+
+    assert not log_directory(tmp_path).exists()
+
+
+def test_what_is_synced_is_not_synced_again(tmp_path: Path) -> None:
+    """A sync that has nothing to sync costs no call."""
+    system = Standing()
+    chain, stream = open_chain(tmp_path, system)
+    append(stream, 0)
+
+    assert [chain.flush(sync=True) for _ in range(3)] == [True, True, True]
+
+    assert [call.name for call in system.calls if call.is_on_segment].count("sync") == 1
+    assert chain.close("ended")

@@ -15,7 +15,7 @@ from eventlog.storage.block import Finding, Problem
 from eventlog.storage.cursor import Checkpoint, Cursor
 from eventlog.storage.layout import SegmentName, log_directory
 from eventlog.storage.merge import RunReader
-from eventlog.storage.reader import Policy
+from eventlog.storage.reader import Policy, WriterReader
 from eventlog.storage.repeats import Repeats
 from eventlog.storage.system import SYSTEM
 from tests.logs import START_TS, WRITER_A, WRITER_B, LogMaker, metrics, put, read_back
@@ -219,3 +219,65 @@ def test_header_is_known_to_a_reader_that_begins_in_the_middle(tmp_path: Path) -
 
     assert reader.header is not None
     assert reader.header.software == "evlog 0.1.0"
+
+
+@pytest.mark.parametrize("number", [3, 300])
+def test_cursor_stands_in_its_segment_whatever_its_number(tmp_path: Path, number: int) -> None:
+    """Nothing is read in front of it, and what it does not fit is named."""
+    maker = LogMaker()
+    data = [b"".join(maker.segment(metrics(2))) for _ in range(number)][-1]
+    put(tmp_path, number, data)
+    cursor = next(RunReader(tmp_path).slices()).block.cursor_after(1)
+    other = msgspec.structs.replace(cursor, crc="00000000")
+
+    readers = [RunReader(tmp_path, start=Checkpoint(cursors={WRITER_A: at})) for at in (cursor, other)]
+    read = [seqs(reader) for reader in readers]
+
+    assert read == [[number * 2 - 1]] * 2
+    assert [finding.problem for reader in readers for finding in reader.findings] == [Problem.CUT]
+
+
+def test_half_a_line_before_what_the_next_segment_counts_is_damaged(tmp_path: Path) -> None:
+    """It was whole when the next one was begun, so that no kill can have left it so."""
+    maker = LogMaker()
+    first, second = maker.segment(metrics(4)), maker.segment(metrics(4))
+    whole = len(b"".join(first))
+    good = len(b"".join(first[:-1]))
+    put(tmp_path, 1, b"".join(first)[:-4])
+    put(tmp_path, 2, b"".join(second))
+
+    read = read_back(tmp_path)
+
+    assert read.steps == [0, 1, 2, 3, 0, 1, 2, 3]
+    counts = f"the next segment counts {whole} bytes in it"
+    assert read.findings == [
+        Finding(problem=Problem.CUT, writer=WRITER_A, segment=1, start=good, end=good, detail=counts),
+        Finding(problem=Problem.DAMAGED, writer=WRITER_A, segment=1, start=good, end=whole - 4),
+    ]
+
+
+def test_segment_that_repeats_less_than_was_read_gives_nothing(tmp_path: Path) -> None:
+    """No block is without a line: what comes with it, a cursor, would be of nothing."""
+    lines = LogMaker().segment(metrics(8), is_sealed=False)
+    put_again(tmp_path, lines, first=1, end=4)
+    put(tmp_path, 1, b"".join(lines))
+
+    blocks = list(WriterReader(log_directory(tmp_path), WRITER_A).blocks())
+
+    assert [(block.name.segment, block.first_seq, block.end_seq) for block in blocks] == [(1, 0, 8)]
+
+
+def test_nul_bytes_are_waited_for_only_where_it_is_said(tmp_path: Path) -> None:
+    """Elsewhere they are damage like any other, which costs two events; what follows them is read."""
+    lines = LogMaker().segment(metrics(5))
+    lines[2] = bytes(len(lines[2]) - 1) + b"\n"
+    put(tmp_path, 1, b"".join(lines))
+    log = log_directory(tmp_path)
+
+    readers = WriterReader(log, WRITER_A), WriterReader(log, WRITER_A, waits_on_nul=True)
+    read = [
+        [seq for block in reader.blocks() for seq in range(block.first_seq, block.end_seq)]
+        for reader in readers
+    ]
+
+    assert read == [[0, 3, 4], [0]]

@@ -9,7 +9,7 @@ import pytest
 from eventlog.codec import decode
 from eventlog.events import AnyEvent, Dropped
 from eventlog.storage.ring import Ring
-from eventlog.storage.stream import Place, Stream
+from eventlog.storage.stream import LATER, MOST_DEFERRED, Place, Stream
 
 RING_BYTES = 4096
 QUARTER = RING_BYTES // 4
@@ -161,3 +161,32 @@ def test_call_without_time_or_hope_does_not_wait_for_room(monkeypatch: pytest.Mo
     assert stream.append(NOTE, "note", max_block_s=60) is None
 
     assert stream.dropped == {"note": 2}
+
+
+def test_call_waits_for_room_if_nobody_before_it_waited_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk is taken to move until one call has waited for it; from then on no call waits."""
+    stream = open_stream()
+    waits: list[float | None] = []
+    monkeypatch.setattr(stream._room, "wait", waits.append)
+
+    while stream.append(NOTE, "note", max_block_s=60) is not None:
+        pass
+    assert stream.append(NOTE, "note", max_block_s=60) is None
+
+    assert len(waits) == 1
+    assert stream.dropped == {"note": 2}
+
+
+def test_note_of_a_handlers_loss_tells_why() -> None:
+    """What a handler logged is dropped for want of room, or because the run ends; the note says which."""
+    full, ended = open_stream(), open_stream()
+    fill(full)
+    with full.changing():
+        for _ in range(MOST_DEFERRED + 1):
+            assert full.append(METRIC, "metrics", max_block_s=0) is LATER
+    with ended.changing():
+        assert ended.append(METRIC, "metrics", max_block_s=0) is LATER
+        ended.is_closed = True
+
+    assert (full._drop_reason, ended._drop_reason) == ("the ring was full", "the run has ended")
+    assert ended.dropped == {"metrics": 1}

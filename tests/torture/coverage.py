@@ -53,6 +53,7 @@ LONG_TESTS = (
     "tests/simos/test_machine.py",
     "tests/security/test_private.py",
     "tests/security/test_links.py",
+    "tests/delivery/test_exact_ledger.py",
     "tests/delivery/test_ledger.py",
     "tests/delivery/test_ledger_unreadable.py",
     "tests/delivery/test_pump.py",
