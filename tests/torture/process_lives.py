@@ -9,6 +9,7 @@ import random
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -115,9 +116,8 @@ class Life:
         self.notes.set_ready(True)
         while not self.is_over and self.log(MAIN):
             pass
-        pause = threading.Event()
         while not self.is_over:
-            pause.wait(0.05)
+            time.sleep(0.05)  # a handler that raises breaks the locks of an event that is waited for
 
     def start(self, work: Callable[[], object]) -> None:
         """Run *work* on a daemon thread, which may go on into the interpreter's end."""
