@@ -180,7 +180,8 @@ def test_call_waits_for_room_if_nobody_before_it_waited_in_vain(monkeypatch: pyt
 def test_note_of_a_handlers_loss_tells_why() -> None:
     """What a handler logged is dropped for want of room, or because the run ends; the note says which."""
     full, ended = open_stream(), open_stream()
-    fill(full)
+    while full.append_metrics(1, b"{}"):
+        pass
     with full.changing():
         for _ in range(MOST_DEFERRED + 1):
             assert full.append(METRIC, "metrics", max_block_s=0) is LATER
@@ -189,4 +190,4 @@ def test_note_of_a_handlers_loss_tells_why() -> None:
         ended.is_closed = True
 
     assert (full._drop_reason, ended._drop_reason) == ("the ring was full", "the run has ended")
-    assert ended.dropped == {"metrics": 1}
+    assert full.dropped == ended.dropped == {"metrics": 1}
