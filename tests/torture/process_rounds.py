@@ -13,7 +13,6 @@ import faulthandler
 import gc
 import os
 import random
-import re
 import select
 import shutil
 import signal
@@ -259,15 +258,11 @@ def _redirect(path: Path) -> None:
 
 _FINE = {"SIGTERM twice": "Signal 15 ignored due to race condition"}
 """What CPython says of the second of two signals that came before the first was handled."""
-_CAUGHT = re.compile(
-    r", in notify_flusher\n.*\nRuntimeError: release unlocked lock\n\nDuring handling of the above exception"
-)
-"""What a traceback begins with when a signal raised just where this error, which says nothing, was caught."""
 
 
 def _words_of(path: Path, end: str) -> list[str]:
     """Return what a process said of our code, or of the interpreter's death."""
-    said = _CAUGHT.sub("", path.read_text(errors="replace")).splitlines()
+    said = path.read_text(errors="replace").splitlines()
     # Without the source that a traceback shows below a place, in which any word may stand.
     lines = [one for one, above in zip(said, ["", *said], strict=False) if not above.startswith('  File "')]
     errors = [line.strip() for line in lines if "Error" in line and "as it should" not in line]

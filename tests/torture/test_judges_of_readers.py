@@ -131,19 +131,6 @@ def test_judge_of_processes_hears_errors_and_not_the_source_of_a_traceback(tmp_p
         assert _words_of(said, "SIGINT") == [error.strip()]
 
 
-def test_judge_of_processes_knows_an_error_that_was_caught_when_a_signal_struck(tmp_path: Path) -> None:
-    """Only where the writer's thread is told to look, and only if another exception follows."""
-    said = tmp_path / "output"
-    place, error = '  File "a.py", line 3, in {}\n    a()\n', "RuntimeError: release unlocked lock"
-    struck = f"{error}\n\nDuring handling of the above exception, another exception occurred:\n"
-    said.write_text(place.format("notify_flusher") + struck + place.format("f") + "KeyboardInterrupt\n")
-    assert _words_of(said, "SIGINT") == []
-
-    for place_of, rest in (("f", struck), ("notify_flusher", error)):
-        said.write_text(place.format(place_of) + rest)
-        assert _words_of(said, "SIGINT") == [error]
-
-
 # --- row 7 ------------------------------------------------------------------------------------
 
 
