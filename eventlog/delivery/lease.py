@@ -105,14 +105,10 @@ class Lease:
 
     def release(self) -> None:
         """Give it back; doing so twice is no error."""
-        with _beating_lock:
-            _held.discard(self)
-        if self._is_ours and not self._is_gone():
-            # To others it is held as long as this process lives: the beat tries again.
-            with _beating_lock:
-                _left.add(self)
+        if self._is_ours:
+            _give_back(self)
 
-    def _is_gone(self) -> bool:
+    def remove(self) -> bool:
         """Remove the file, unless it is somebody else's by now; return whether that could be done."""
         try:
             if msgspec.json.decode(read_file(self.path, self._system), type=Holder) == self.holder:
@@ -138,6 +134,7 @@ def acquire(stem: Path, system: System = SYSTEM) -> Lease:
         LeaseHeldError: somebody else has it.
         OSError: no file can be made there.
     """
+    _give_back_left(stem)
     for _ in range(TRIES - 1):
         with contextlib.suppress(_MetAnotherError):
             return _acquire(stem, system)
@@ -325,7 +322,8 @@ def _describe(holder: Holder | None) -> str:
 # --- the beat: one thread for all leases of the process ----------------------------------------------
 
 _held: weakref.WeakSet[Lease] = weakref.WeakSet()
-_left: set[Lease] = set()  # given back, and their files could not be removed
+_left: set[Lease] = set()  # of those: given back, and their files could not be removed
+_going: set[Lease] = set()  # of those: a thread removes their files now
 _beating: threading.Thread | None = None
 _beating_lock = threading.Lock()
 
@@ -348,18 +346,43 @@ def _beat_all() -> None:
 def beat_once() -> None:
     """Show for all leases of this process that their holder lives; remove what is left of others."""
     with _beating_lock:
-        leases, left = list(_held), list(_left)
+        leases = [lease for lease in _held if lease not in _left]
     for lease in leases:
         lease.beat()
-    gone = [lease for lease in left if lease._is_gone()]
+    _give_back_left()
+
+
+def _give_back_left(stem: Path | None = None) -> None:
     with _beating_lock:
-        _left.difference_update(gone)
+        left = [lease for lease in _left if stem in (None, _stem(lease.path))]
+    for lease in left:
+        _give_back(lease)
+
+
+def _give_back(lease: Lease) -> None:
+    """Remove the file of *lease*. It is held until the file is gone, and one thread does it.
+
+    Else another thread takes it for dead, removes the file itself and gives back its own lease; a third one
+    makes a file of the same name; and that is the one that we would remove.
+    """
+    with _beating_lock:
+        if lease not in _held or lease in _going:
+            return
+        _going.add(lease)
+    is_left = False
+    try:
+        is_left = not lease.remove()
+    finally:
+        with _beating_lock:
+            _going.discard(lease)
+            _left.discard(lease)
+            (_left.add if is_left else _held.discard)(lease)
 
 
 def _begin_anew_in_child() -> None:
     """Forget what the parent holds, and a lock that another thread of it may have had."""
-    global _held, _left, _beating, _beating_lock
-    _held, _left, _beating, _beating_lock = weakref.WeakSet(), set(), None, threading.Lock()
+    global _held, _left, _going, _beating, _beating_lock
+    _held, _left, _going, _beating, _beating_lock = weakref.WeakSet(), set(), set(), None, threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):

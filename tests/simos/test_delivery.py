@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable
+from weakref import WeakSet
 
 import pytest
 
@@ -63,8 +64,10 @@ SINKS: dict[str, Make] = {
 @pytest.fixture(autouse=True)
 def no_beat(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no thread touch simulated files."""
-    monkeypatch.setattr(leases, "_keep_alive", lambda _: None)
+    monkeypatch.setattr(leases, "_held", WeakSet())
     monkeypatch.setattr(leases, "_left", set())
+    monkeypatch.setattr(leases, "_going", set())
+    monkeypatch.setattr(leases, "_keep_alive", leases._held.add)
 
 
 class Case:
@@ -99,6 +102,7 @@ class Case:
             if not faults:
                 raise
         system.die()
+        leases._left.clear()  # its memory goes with it
         return system
 
     def cut_power(self, seed: int) -> None:

@@ -8,7 +8,7 @@ from weakref import WeakSet
 import pytest
 
 from eventlog.delivery import lease as leases
-from eventlog.delivery.lease import STALE_S, Lease, acquire, beat_once
+from eventlog.delivery.lease import STALE_S, Lease, acquire, beat_once, holder_of
 from eventlog.errors import EvlogError, LeaseHeldError, LeaseLostError
 from tests.simos.disk import Disk
 from tests.simos.faults import Fault, Injector
@@ -26,6 +26,7 @@ def no_beat(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no thread touch simulated files: the beat comes when a test says so."""
     monkeypatch.setattr(leases, "_held", WeakSet())
     monkeypatch.setattr(leases, "_left", set())
+    monkeypatch.setattr(leases, "_going", set())
     monkeypatch.setattr(leases, "_keep_alive", leases._held.add)
 
 
@@ -140,6 +141,40 @@ def test_lease_that_cannot_be_given_back_is_free() -> None:
 
             heir = attempt(system if is_own else SimSystem(disk))
             assert is_held(heir), f"at {at}"
+
+
+@pytest.mark.parametrize("who", ["thread", "process", "host"])
+def test_lease_that_goes_takes_no_other_with_it(who: str) -> None:
+    """While it is given back, at any call, others take the lease, give it back and take it again."""
+    disk = begin("nobody")
+    for at in range(1, 10):
+        system = SimSystem(disk)
+        other = system if who == "thread" else SimSystem(disk, host="there" if who == "host" else "here")
+        lease = acquire(STEM, system)
+        heirs = come_and_go(system, other, len(system.calls) + at)
+        lease.release()
+
+        assert all(map(is_held, heirs)), f"at {at}"
+        for heir in heirs:
+            heir.release()
+        assert holder_of(STEM, SimSystem(disk)) is None
+
+
+def come_and_go(system: SimSystem, other: SimSystem, at: int) -> list[Lease]:
+    """Let *other* take the lease, go and take it again while *system* is at call *at*; return what it has."""
+    heirs: list[Lease] = []
+
+    def come(_: object) -> None:
+        if len(system.calls) != at:
+            return
+        system.at_call = None
+        first = attempt(other)
+        if first is not None:
+            first.release()
+        heirs.extend(lease for lease in [attempt(other)] if lease is not None)
+
+    system.at_call = come
+    return heirs
 
 
 def fail_at(system: SimSystem, at: int) -> None:
