@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from eventlog.storage.system import RealSystem
+from eventlog.storage.system import Memory, RealSystem
 
 
 class Killed(BaseException):
@@ -39,11 +39,16 @@ class Call(NamedTuple):
 
 
 class WatchedSystem(RealSystem):
-    """The real system, with every call noted and shown to *decide* first, which may raise."""
+    """The real system, with every call noted and shown to *decide* first, which may raise.
+
+    Attributes:
+        populated: memory whose pages were made ready; no call, as that changes no file and never fails.
+    """
 
     def __init__(self, decide: Callable[[Call], None] | None = None) -> None:
         self.calls: list[Call] = []
         self.paths: dict[int, Path] = {}
+        self.populated: list[Memory] = []
         self._decide = decide
         self._counts: Counter[str] = Counter()
 
@@ -87,6 +92,10 @@ class WatchedSystem(RealSystem):
     def unlink(self, path: Path) -> None:
         self.begin("unlink", path)
         super().unlink(path)
+
+    def populate(self, memory: Memory) -> None:
+        self.populated.append(memory)
+        super().populate(memory)
 
     def make_read_only(self, path: Path) -> None:
         self.begin("make_read_only", path)

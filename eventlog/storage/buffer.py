@@ -203,7 +203,7 @@ class LogBuffer:
     def _run(self, chain: Chain) -> None:
         try:
             while True:
-                self.stream.wake.acquire(timeout=self.options.write_interval_s)
+                self.stream.wake.wait(self.options.write_interval_s)
                 if self._chain is not chain or self._is_done.is_set():
                     return
                 with self._io:
@@ -269,6 +269,7 @@ class LogBuffer:
             if not self._is_whole:
                 chain.abandon()
             self._is_done.set()
+            self.stream.notify_flusher()  # whose thread goes now, not at its next look
 
     def _report_end(self) -> bool:
         chain = self._chain

@@ -151,7 +151,9 @@ class Chain:
 
     def _write_waiting(self) -> Place | None:
         """Write all lines that are in the ring now; return the place after the last one."""
-        place = self._stream.place()
+        place, ring = self._stream.place(), self._stream.ring
+        assert ring is not None
+        look_at = ring.look(place.position if place else self._written)
         while place is not None and self._written < place.position:
             self._write_until(place.position)
             if self._is_due():
@@ -160,7 +162,7 @@ class Chain:
                     self._seal("rotated", goes_on=True)
                     newest = self._stream.place()
                 place = newest
-        self._stream.written(self._written)
+        self._stream.written(self._written, look_at)
         return place
 
     def _is_due(self) -> bool:
@@ -382,5 +384,5 @@ class Chain:
         self._name, self._prev, self._turn = name, prev, None
         self._written = begin
         self._first = self.synced = Place(begin, 0, synced.seq)
-        self._stream.written(begin)
+        self._stream.written(begin, begin + size)
         return ring

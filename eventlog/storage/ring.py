@@ -19,6 +19,8 @@ from pathlib import Path
 from eventlog.storage.system import SYSTEM, Memory, System
 
 YOUNG_SUFFIX = ".ring-new"
+MUCH_BYTES = 64 << 10
+"""Who appends as much between two looks will reach all pages soon."""
 
 
 class Ring:
@@ -32,6 +34,8 @@ class Ring:
         self.path = path
         self._lock_fd = lock_fd
         self._system = system
+        self._is_ready = False
+        self._seen: int | None = None
 
     @classmethod
     def in_memory(cls, size_bytes: int) -> Ring:
@@ -83,6 +87,24 @@ class Ring:
         if end <= self.size_bytes:
             return self.mapping[start:end]
         return self.mapping[start:] + self.mapping[: end - self.size_bytes]
+
+    def look(self, position: int) -> int:
+        """Have all pages ready as soon as much is logged: each new one costs the call that meets it 3 µs.
+
+        A writer that logs little leaves most of them clean.
+
+        Args:
+            position: what callers have reached.
+
+        Returns:
+            The position at which to look again.
+        """
+        came = position - (position if self._seen is None else self._seen)
+        self._seen = position
+        if came >= MUCH_BYTES and not self._is_ready:
+            self._is_ready = True
+            self._system.populate(self.mapping)
+        return position + (self.size_bytes if self._is_ready else MUCH_BYTES)
 
     def remove(self) -> None:
         """Give everything back and remove the file: all that it held lies in segments."""

@@ -22,6 +22,7 @@ from zlib import crc32
 from eventlog.codec import body_of, close_line, encode_fields
 from eventlog.events import Dropped
 from eventlog.storage.ring import Ring
+from eventlog.storage.wake import Wake
 
 
 class Place(NamedTuple):
@@ -45,7 +46,7 @@ class Stream:
         lock: held for every change of the state.
         ring: None until `begin`.
         is_closed: nothing is taken any more.
-        wake: released when the flusher should look sooner than its interval.
+        wake: set when the flusher should look sooner than its interval.
     """
 
     def __init__(self, now_ns: Callable[[], int] = time.time_ns) -> None:
@@ -58,8 +59,7 @@ class Stream:
         self.lock: contextlib.AbstractContextManager[object] = lock
         self.ring: Ring | None = None
         self.is_closed = False
-        self.wake = threading.Lock()
-        self.wake.acquire()
+        self.wake = Wake()
         self._room = threading.Condition(lock)
         self._size = 0
         self._state: tuple[int, int, int] | None = (0, 0, 0)
@@ -285,16 +285,15 @@ class Stream:
             self._is_stuck = False
             self._room.notify_all()
 
-    def written(self, position: int) -> None:
-        """Wake the flusher again when a quarter of the ring waits beyond *position*."""
+    def written(self, position: int, look_at: int) -> None:
+        """Wake the flusher again at *look_at*, or when a quarter of the ring waits beyond *position*."""
         with self.lock:
             if not self._dropped and not self.is_closed:
-                self._mark = min(position + self._size // 4, self._metrics_limit())
+                self._mark = min(look_at, position + self._size // 4, self._metrics_limit())
 
     def notify_flusher(self) -> None:
         """Let the flusher look now. Safe in a signal handler."""
-        with contextlib.suppress(RuntimeError):  # it is awake already
-            self.wake.release()
+        self.wake.set()
 
     def notify_waiting(self) -> None:
         """Let those who wait look at what changed."""

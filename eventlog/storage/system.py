@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from eventlog.storage import mounts, processes
+from eventlog.storage import mounts, pages, processes
 from eventlog.storage.modes import is_room_elsewhere, mode_for
 from eventlog.storage.processes import Process
 from eventlog.storage.processes import host_name as host_name
@@ -67,6 +67,9 @@ class System(Protocol):
 
     def map(self, path: Path, size_bytes: int) -> Memory:
         """Create *path*, which must not exist, preallocated, and return its content as shared memory."""
+
+    def populate(self, memory: Memory) -> None:
+        """Make all pages of *memory* present and writable, if that can be done now; never raises."""
 
     def make_read_only(self, path: Path) -> None:
         """Take away the permission to write from everybody."""
@@ -200,6 +203,11 @@ class RealSystem:
             return mmap.mmap(fd, size_bytes)
         finally:
             os.close(fd)
+
+    def populate(self, memory: Memory) -> None:
+        """Make all pages of *memory* present and writable, if that can be done now; never raises."""
+        if isinstance(memory, mmap.mmap):
+            pages.populate(memory)
 
     def make_read_only(self, path: Path) -> None:
         """Take away the permission to write from everybody."""

@@ -105,7 +105,7 @@ def test_a_short_run_is_not_measured(tmp_path: Path) -> None:
         tracker = create_tracker("local", output_dir="runs", lineage=False)
         with tracker.start_run("r"):
             tracker.log_metrics({"loss": 1.0}, 0)
-        names = "psutil", "ctypes", "eventlog.lineage.load.readings"
+        names = "psutil", "eventlog.lineage.nvidia", "eventlog.lineage.load.readings"
         print([name for name in names if name in sys.modules])
         """,
         tmp_path,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eventlog.storage.processes import Process
-from eventlog.storage.system import FileStat
+from eventlog.storage.system import FileStat, Memory
 from eventlog.storage.writer import NO_SPACE
 from tests.simos.disk import Directory, Disk, File, error
 
@@ -217,6 +217,9 @@ class SimSystem:
         file.is_mapped = True
         self._let_go(fd)
         return SimMemory(file)
+
+    def populate(self, memory: Memory) -> None:
+        self._begin("populate", None)
 
     def make_read_only(self, path: Path) -> None:
         self._begin("make_read_only", path)

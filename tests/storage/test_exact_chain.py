@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -141,6 +142,40 @@ def test_rewrite_begins_at_the_first_whole_ring_beyond_all_that_was_there(
     assert [event.seq for event in read.events] == read.steps
 
 
+@pytest.mark.filterwarnings("ignore::eventlog.errors.EvlogWarning")
+def test_rewrite_of_what_was_never_synced_follows_nothing(tmp_path: Path) -> None:
+    """Nothing of the segment that was given up is known to be on the disk, so nothing is referred to."""
+    chain, stream = open_chain(tmp_path, Standing(failing("sync", 1)))
+    append(stream, 0)
+
+    assert not chain.flush(sync=True)
+    assert chain.flush(sync=True, force=True)
+    assert chain.close("ended")
+
+    first, again = headers(tmp_path)
+    assert (first.prev, again.prev) == (None, None)
+    assert (first.origin, again.origin) == ("writer", "rewrite")
+    assert read_back(tmp_path).steps == [0]
+
+
+@pytest.mark.filterwarnings("ignore::eventlog.errors.EvlogWarning")
+@pytest.mark.parametrize(("waiting", "is_woken"), [(7, False), (40, True)])
+def test_flusher_is_woken_after_a_rewrite_when_a_quarter_waits(
+    tmp_path: Path, waiting: int, is_woken: bool
+) -> None:
+    """Of the new ring: before, a call need not wake it."""
+    chain, stream = open_chain(tmp_path, Standing(failing("sync", 1)), ring_bytes=1 << 16)
+    for step in range(waiting):
+        append(stream, step, 1000)
+    assert not chain.flush(sync=True)
+    stream.wake.wait(0)
+
+    append(stream, waiting)
+
+    assert stream.wake.wait(0) is is_woken
+    chain.abandon()
+
+
 class BusyCallers(Standing):
     """A system on which callers go on while it writes; it notes the types of the lines of each write."""
 
@@ -151,27 +186,30 @@ class BusyCallers(Standing):
         self.writes: list[tuple[str, ...]] = []
 
     def write(self, fd: int, data: bytes) -> int:
-        kinds = [line.split(b'"type":"', 1)[1].split(b'"', 1)[0] for line in data.splitlines()]
-        self.writes.append(tuple(kind.decode() for kind in kinds))
+        self.writes.append(tuple(re.findall(r'"type":"(\w+)"', data.decode())))
         on_write, self.on_write = self.on_write, lambda: None
         on_write()
         return super().write(fd, data)
 
 
 @pytest.mark.parametrize(
-    ("more_bytes", "second"),
+    ("first_bytes", "more_bytes", "second"),
     [
-        (4000, [("note", "segment_sealed")]),
-        (40_000, [("note",), ("segment_sealed",)]),
+        (4000, 4000, [("note", "segment_sealed")]),
+        (4000, 40_000, [("note",), ("segment_sealed",)]),
+        (8000, 40_000, [("note", "segment_sealed")]),
     ],
 )
 def test_segment_is_sealed_when_little_waits(
-    tmp_path: Path, more_bytes: int, second: list[tuple[str, ...]]
+    tmp_path: Path, first_bytes: int, more_bytes: int, second: list[tuple[str, ...]]
 ) -> None:
-    """Callers wait while the seal is made of what waits: much is written before, little goes with it."""
+    """Callers wait while the seal is made of what waits: much is written before, little goes with it.
+
+    A segment that has grown to twice its size is sealed whatever waits: callers may never do less.
+    """
     system = BusyCallers()
     chain, stream = open_chain(tmp_path, system, ring_bytes=1 << 17, segment_bytes=4000)
-    stream.append(encode_fields(Note(text="a" * 4000)), "note", max_block_s=0)
+    stream.append(encode_fields(Note(text="a" * first_bytes)), "note", max_block_s=0)
 
     def append_more() -> None:
         stream.append(encode_fields(Note(text="b" * more_bytes)), "note", max_block_s=0)
@@ -183,7 +221,40 @@ def test_segment_is_sealed_when_little_waits(
     assert chain.close("ended")
     read = read_back(tmp_path)
     assert read.is_clean
-    assert [len(event.text) for event in read.events if isinstance(event, Note)] == [4000, more_bytes]
+    assert [len(event.text) for event in read.events if isinstance(event, Note)] == [first_bytes, more_bytes]
+
+
+def test_segment_ends_behind_its_seal_however_much_is_written_before(tmp_path: Path) -> None:
+    """More than one write holds: the next segment begins when all of it is there."""
+    system = BusyCallers()
+    chain, stream = open_chain(tmp_path, system, ring_bytes=8 << 20, segment_bytes=4000)
+    append(stream, 0, 8000)
+
+    def append_more() -> None:
+        for step in (1, 2, 3):
+            append(stream, step, 500_000)
+
+    system.on_write = append_more
+    assert chain.flush(sync=False)
+    append(stream, 4)
+    assert chain.close("ended")
+
+    assert len(headers(tmp_path)) == 2
+    read = read_back(tmp_path)
+    assert read.is_clean
+    assert read.steps == [0, 1, 2, 3, 4]
+
+
+def test_segment_without_room_for_its_seal_is_not_closed(tmp_path: Path) -> None:
+    """Until a sync gives the ring's room back."""
+    chain, stream = open_chain(tmp_path, Standing(), ring="memory", ring_bytes=1 << 14)
+    while stream.append(encode_fields(Note(text="n")), "note", max_block_s=0) is not None:
+        pass
+
+    is_closed = [chain.close("ended"), chain.flush(sync=True), chain.close("ended")]
+
+    assert is_closed == [False, True, True]
+    assert read_back(tmp_path).is_clean
 
 
 def test_run_that_somebody_has_removed_is_not_made_again(tmp_path: Path) -> None:

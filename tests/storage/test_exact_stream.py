@@ -53,7 +53,7 @@ def ends_until_wake(stream: Stream, *, is_fast: bool) -> tuple[int, int]:
             assert stream.append_metrics(1, b"{}")
         else:
             assert stream.append(NOTE, "note", max_block_s=0)
-        if stream.wake.acquire(blocking=False):
+        if stream.wake.wait(0):
             return before, end_of(stream).position
 
 
@@ -99,10 +99,22 @@ def test_flusher_that_has_written_is_woken_when_another_quarter_waits(is_fast: b
     ends_until_wake(stream, is_fast=is_fast)
     written = end_of(stream).position
 
-    stream.written(written)
+    stream.written(written, written + RING_BYTES)
 
     before, after = ends_until_wake(stream, is_fast=is_fast)
     assert before <= written + QUARTER < after
+
+
+@pytest.mark.parametrize("is_fast", [True, False])
+def test_flusher_that_has_to_look_sooner_is_woken_sooner(is_fast: bool) -> None:
+    """By the line that goes beyond the place that it named."""
+    stream = open_stream()
+    look_at = end_of(stream).position + 300
+
+    stream.written(end_of(stream).position, look_at)
+
+    before, after = ends_until_wake(stream, is_fast=is_fast)
+    assert before <= look_at < after
 
 
 def test_metric_after_a_loss_does_not_go_before_the_note_of_it() -> None:
@@ -111,7 +123,7 @@ def test_metric_after_a_loss_does_not_go_before_the_note_of_it() -> None:
     fill(stream)
     place = end_of(stream)
     stream.release(place.position)
-    stream.written(place.position)
+    stream.written(place.position, place.position + RING_BYTES)
 
     is_taken = stream.append_metrics(1, b"{}")
 

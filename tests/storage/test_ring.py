@@ -71,3 +71,19 @@ def test_ring_that_cannot_be_made_leaves_no_file(tmp_path: Path, name: str) -> N
         Ring.in_file(tmp_path / "a.ring", 4096, system)
 
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("begin", [0, 100, 7 * (8 << 20) + 5])
+def test_ring_has_its_pages_ready_when_much_is_logged(tmp_path: Path, begin: int) -> None:
+    """Once, as soon as 64 KiB came between two looks; until then it asks for the next look as soon."""
+    system = WatchedSystem()
+    ring = Ring.in_file(tmp_path / "a.ring", 8 << 20, system)
+
+    little = [ring.look(begin + at) for at in (0, 65535, 131070)]
+    before = len(system.populated)
+    much = [ring.look(begin + at) for at in (196606, 400_000, 400_001)]
+
+    assert before == 0
+    assert little == [begin + at + 65536 for at in (0, 65535, 131070)]
+    assert system.populated == [ring.mapping]
+    assert much == [begin + at + (8 << 20) for at in (196606, 400_000, 400_001)]

@@ -138,7 +138,7 @@ def test_stream_wraps_around_its_ring() -> None:
         place = stream.place()
         assert place is not None
         stream.release(place.position)
-        stream.written(place.position)
+        stream.written(place.position, place.position + RING_BYTES)
 
     place = stream.place()
     assert place is not None
