@@ -88,7 +88,13 @@ def _judge(job: Job) -> None:
         nothing = os.open(os.devnull, os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(nothing, fd)
-        hypothesis.settings.register_profile("mutation", deadline=None, derandomize=True, database=None)
+        hypothesis.settings.register_profile(
+            "mutation",
+            deadline=None,
+            derandomize=True,
+            database=None,
+            suppress_health_check=list(hypothesis.HealthCheck),  # they look at the time that a test takes
+        )
         hypothesis.settings.load_profile("mutation")
         quietly = ["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:xdist"]
         place = Path(os.environ["TMPDIR"]) / "pytest"  # emptied by the next one

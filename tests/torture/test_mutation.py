@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from tests.torture import mutation_runs, mutation_worker
-from tests.torture.coverage import complaints, score
+from tests.torture.coverage import complaints, judge_twice, score
 from tests.torture.mutation import TREE, Explanation, Key, Mutant, is_installed, mutants
 from tests.torture.mutation_runs import Judged, judge
 
@@ -57,6 +57,21 @@ def test_survivor_needs_an_explanation_and_an_explanation_a_survivor() -> None:
     assert "explained is noticed by a test" in next(complaints([MUTANT], [killed], [EXPLANATION]))
     other = MUTANT._replace(key=KEY._replace(function="g"))
     assert "no mutant any more" in next(complaints([other], [], [EXPLANATION]))
+
+
+def test_mutant_that_is_explained_is_noticed_if_it_is_noticed_twice() -> None:
+    """Others are judged once: nobody says of them that no test can notice them."""
+    other = MUTANT._replace(key=KEY._replace(function="g"))
+    rounds: list[list[Mutant]] = []
+
+    def judge(some: list[Mutant]) -> list[Judged]:
+        rounds.append(some)
+        return [Judged(one, "killed" if len(rounds) == 1 else "survived") for one in some]
+
+    judged = judge_twice([other, MUTANT], [EXPLANATION], judge)
+
+    assert rounds == [[other, MUTANT], [MUTANT]]
+    assert judged == [Judged(other, "killed"), Judged(MUTANT, "survived")]
 
 
 def test_explanation_may_be_of_a_class_of_mutants() -> None:
