@@ -35,13 +35,21 @@ def as_somebody(*words: str, home: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def is_readable_to_somebody(home: Path) -> bool:
+    """Tell whether an ordinary user can run this Python with this code."""
+    try:
+        return as_somebody("-c", "import eventlog.cli.app", home=home).returncode == 0
+    except PermissionError:
+        return False
+
+
 @pytest.fixture
 def home() -> Iterator[Path]:
     """Return a directory with the readable run `open`, the closed run `closed` and a closed project."""
     with tempfile.TemporaryDirectory() as name:
         home, root = Path(name), Path(name) / "experiments"
         home.chmod(0o777)
-        if as_somebody("-c", "import eventlog.cli.app", home=home).returncode:
+        if not is_readable_to_somebody(home):
             pytest.skip("an ordinary user may not read the Python of this test")
         for run in ("open", "closed"):
             with Tracker((), output_dir=root, lineage=False).start_run(run):
