@@ -13,7 +13,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +23,8 @@ from eventlog.replay import view
 from eventlog.storage.artifacts import describe
 from tests.lineage.tables import logged_as, sha_of, table, tracker
 from tests.tracker.support import logged, only_run, run_job
+
+torch: Any = pytest.importorskip("torch", reason="tried where torch is installed")
 
 __all__ = ["tracker"]
 

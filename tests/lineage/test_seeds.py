@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 import eventlog
 from eventlog import Tracker
 from eventlog.errors import BadValueError
 from eventlog.replay import view
 from tests.tracker.support import run_job, view_of
+
+torch: Any = pytest.importorskip("torch", reason="tried where torch is installed")
 
 
 def tracker_in(root: Path, *, resume: bool = False) -> Tracker:
