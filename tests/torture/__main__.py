@@ -74,11 +74,21 @@ def read_record() -> dict[int, Played]:
     return {one.row: one for one in msgspec.json.decode(RECORD.read_bytes(), type=list[Played])}
 
 
-def keep(played: Played) -> None:
-    """Put a row on record in the place of what was there."""
-    record = read_record() | {played.row: played}
+def is_poorer(played: Played, kept: Played | None) -> bool:
+    """Tell whether less was tried than is on record, for something is missing here, and nothing found."""
+    result = played.result
+    return bool(kept and result.is_good and result.skipped and result.cases < kept.result.cases)
+
+
+def keep(played: Played) -> bool:
+    """Put a row on record in the place of what was there; return False if it is poorer, and is not kept."""
+    record = read_record()
+    if is_poorer(played, record.get(played.row)):
+        return False
+    record[played.row] = played
     data = msgspec.json.format(msgspec.json.encode([record[row] for row in sorted(record)]), indent=2)
     RECORD.write_bytes(data + b"\n")
+    return True
 
 
 def table() -> str:
@@ -124,8 +134,7 @@ def main() -> int:
     is_good = True
     for number in [] if arguments.table else arguments.row or sorted(MODULES):
         played = play(number, "short" if arguments.short else "long", arguments.seed)
-        if not arguments.short:
-            keep(played)
+        is_kept = arguments.short or keep(played)
         result = played.result
         is_good = is_good and result.is_good
         sys.stdout.write(
@@ -135,6 +144,8 @@ def main() -> int:
         )
         for problem in result.problems[:50]:
             sys.stdout.write(f"  {problem}\n")
+        if not is_kept:
+            sys.stdout.write("  not put on record, where more was tried: install what is missing\n")
     if not arguments.short:
         write_table()
     return 0 if is_good else 1
