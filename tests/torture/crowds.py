@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import os
 import subprocess
 import sys
@@ -66,13 +67,15 @@ class Destination:
     """Where everything arrives. Several threads write.
 
     Attributes:
-        waits_s: how long events of live runs took, while what was there before is taken in, and afterwards.
+        taken_in_at: when all runs that are over had come, in seconds since 1970; None before.
+        waits_s: when each event of a live run was logged, in seconds since 1970, and how long it took.
     """
 
     def __init__(self, backlog: int = 0) -> None:
         self.events: dict[str, Counter[tuple[str, int]]] = {}
         self.total = 0
-        self.waits_s: tuple[list[float], list[float]] = ([], [])
+        self.taken_in_at: float | None = None
+        self.waits_s: list[tuple[float, float]] = []
         self._backlog = backlog
         self._lock = threading.Lock()
 
@@ -85,9 +88,12 @@ class Destination:
                 counts[entry.writer, entry.event.seq] += 1
                 self.total += 1
                 if run.startswith("live"):
-                    self.waits_s[self._backlog <= 0].append(now - entry.event.ts / 1e6)
+                    logged_at = entry.event.ts / 1e6
+                    self.waits_s.append((logged_at, now - logged_at))
                 else:
                     self._backlog -= 1
+                    if not self._backlog:
+                        self.taken_in_at = now
 
     def seqs(self, run: str) -> Counter[int]:
         """Return how often each event of a run with one writer came."""
@@ -98,8 +104,9 @@ class Destination:
             return found
 
     def quantile_ms(self, share: float, *, afterwards: bool) -> int:
-        """Return the time that this share of the events of live runs took at most."""
-        waits = sorted(self.waits_s[afterwards])
+        """Return the time that this share took at most of the events that live runs logged then."""
+        since = math.inf if self.taken_in_at is None else self.taken_in_at
+        waits = sorted(wait for logged_at, wait in self.waits_s if (logged_at >= since) is afterwards)
         return round(waits[min(len(waits) - 1, int(share * len(waits)))] * 1000) if waits else 0
 
 
@@ -221,9 +228,9 @@ def _follow_crowd(root: Path, size: Size, counts: Counter[str]) -> Told:
             "runs": size.runs,
             "live at once": size.live,
             "events": to.total,
-            "p50 of a live event while all runs are taken in, ms": to.quantile_ms(0.5, afterwards=False),
+            "p50 of an event logged while all runs are taken in, ms": to.quantile_ms(0.5, afterwards=False),
             "p99 of the same, ms": to.quantile_ms(0.99, afterwards=False),
-            "p50 of a live event afterwards, ms": to.quantile_ms(0.5, afterwards=True),
+            "p50 of an event logged afterwards, ms": to.quantile_ms(0.5, afterwards=True),
             "p99 of the same afterwards, ms": to.quantile_ms(0.99, afterwards=True),
         }
     )

@@ -145,6 +145,23 @@ def test_judge_of_crowds_sees_what_is_missing_and_what_came_twice(tmp_path: Path
     assert Counter(to.seqs("r").values()) == {2: 3}
 
 
+def test_judge_of_crowds_tells_events_by_when_they_were_logged(tmp_path: Path) -> None:
+    """What was logged before the finished runs were taken in, and came after them, waited for them."""
+    now = round(time.time() * 1e6)
+
+    def batch(name: str, logged_at: int) -> Batch:
+        put(tmp_path / name, 1, b"".join(LogMaker(start_ts=logged_at).segment([event(1)])))
+        return Batch(list(RunReader(tmp_path / name).slices()))
+
+    to = crowds.Destination(backlog=1)
+    to.take("finished", batch("finished", now - 90_000_000))
+    to.take("live-early", batch("live-early", now - 60_000_000))
+    to.take("live-late", batch("live-late", round(time.time() * 1e6)))
+
+    assert 59_000 < to.quantile_ms(0.5, afterwards=False) < 90_000
+    assert to.quantile_ms(0.5, afterwards=True) < 30_000
+
+
 def test_judge_of_full_disks_hears_a_process_that_may_write_no_file(tmp_path: Path) -> None:
     """What it says of lost events must not be lost with them."""
     case = scripted.Case(
