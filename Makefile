@@ -18,10 +18,11 @@ $(VENV)/.demo: pyproject.toml | $(RUN)
 	@touch $@
 
 # The hooks of watch_model are tested with torch where CI is set: elsewhere it may be a download of gigabytes.
-# It comes first and alone, so that a build for CPUs is taken if there is one.
+# It comes first and alone, so that a build for CPUs is taken if there is one. Python compiles what it imports:
+# pip would compile all of it.
 $(VENV)/.test: pyproject.toml | $(RUN)
-	$(if $(CI),$(BIN)/pip install --quiet --disable-pip-version-check 'torch==2.13.0')
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[all,test]'
+	$(if $(CI),$(BIN)/pip install --quiet --disable-pip-version-check --no-compile 'torch==2.13.0')
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -e '.[all,test]'
 	@touch $@
 
 $(VENV)/.bench: pyproject.toml | $(RUN)
