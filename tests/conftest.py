@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
 
 from eventlog.lineage import running
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """Let ``-n auto`` take one more than there are processors: a quarter of the time tests only wait."""
-    return (os.cpu_count() or 1) + 1
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -118,11 +119,21 @@ class TestTensorBoard(SinkContract):
         return TensorBoardSink(log_dir=self.to)
 
 
+@pytest.fixture(scope="module")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a database of MLflow: to make one takes seconds."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+    return path
+
+
 @needs("sinks.mlflow", "mlflow")
 class TestMLflow(SinkContract):
     @pytest.fixture(autouse=True)
-    def destination(self, tmp_path: Path) -> None:
-        self.uri = f"sqlite:///{tmp_path}/mlflow.db"
+    def destination(self, tmp_path: Path, empty_database: Path) -> None:
+        self.uri = f"sqlite:///{shutil.copy(empty_database, tmp_path)}"
 
     def make_sink(self) -> Sink:
         from sinks.mlflow import MLflowSink
