@@ -33,7 +33,7 @@ demo: $(VENV)/.demo ## train a sweep, kill a run, resume it, ask SQL (a minute)
 	rm -rf demo-experiments
 	$(RUN) docs/examples/digits_sweep.py --dir demo-experiments
 
-test: lint unit ## everything that guards main (about a quarter of an hour on two cores)
+test: lint unit ## everything that guards main (13 to 18 minutes on two cores)
 
 lint: $(VENV)/.test ## style, types, import floors
 	$(BIN)/ruff check .
