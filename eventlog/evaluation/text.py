@@ -48,16 +48,16 @@ _ANY_SPACE = str.maketrans(dict.fromkeys(_SPACES, " "))
 _MIXED = re.compile(rf"([0-9]?)([{''.join(_HALVES)}])")
 
 # The sign is one only where no operand stands before it, for "5-7" is a range, and no space behind it, for
-# "- 5 apples" is an item of a list.
+# "- 5 apples" is an item of a list. (?>…), for a possessive group goes wrong before Python 3.11.5.
 _NUMBER = re.compile(
-    r"(?P<sign>(?<==[ ])-[ ]|(?<![\w)\]}.])[-+])?+"
-    r"(?:[$€£¥]\s?+(?P<inner>-)?+)?+"
-    r"(?P<number>[0-9]++(?:,[0-9]{2,3}(?![0-9]))*+(?:\.[0-9]++)?+|\.[0-9]++)"
-    r"(?:(?P<power>[eE][-+]?+[0-9]{1,3}+(?![\w.]))"
+    r"(?>(?P<sign>(?<==[ ])-[ ]|(?<![\w)\]}.])[-+])?)"
+    r"(?>(?:[$€£¥]\s?+(?P<inner>-)?)?)"
+    r"(?P<number>[0-9]++(?>(?:,[0-9]{2,3}(?![0-9]))*)(?>(?:\.[0-9]++)?)|\.[0-9]++)"
+    r"(?>(?:(?P<power>[eE][-+]?+[0-9]{1,3}+(?![\w.]))"
     r"|(?:[ ]?+[x*×][ ]?+10\^\{?+(?P<ten>-?+[0-9]{1,3}+)\}?+)"
     r"|[ ]?+/[ ]?+(?P<under>[0-9]++)(?![0-9/.])"
-    r"|[ ](?P<over>[0-9]{1,4}+)/(?P<below>[0-9]{1,4}+)(?![0-9/.]))?+"
-    r"(?:[ ]?+(?P<scale>thousand|million|billion|trillion)\b)?+",
+    r"|[ ](?P<over>[0-9]{1,4}+)/(?P<below>[0-9]{1,4}+)(?![0-9/.]))?)"
+    r"(?>(?:[ ]?+(?P<scale>thousand|million|billion|trillion)\b)?)",
     re.IGNORECASE,
 )
 _SPACED = re.compile(r"^[-+]?[ ]?[$€£¥]?[0-9]{1,3}(?:[ ][0-9]{3})+(?![0-9])|^[-+][ ](?=[0-9$.])")

@@ -26,11 +26,11 @@ _OPEN, _CLOSE = r"[\s(\[*\"'`_]{0,8}+", r"[)\]*\"'`_]{0,4}+"
 # A small letter counts only in brackets or before one: "a" is an article.
 _LETTER = r"(?P<letter>[A-J](?![\w'])|(?<=[(\[])[a-j](?=[)\]]))"
 _STATED = re.compile(
-    r"\b(?i:answer|choice|option)(?:\s++(?i:is|was|would\s++be|choice|option|letter)){0,4}+"
-    rf"\s*+[:=\-]?+{_OPEN}(?:(?i:option|choice)\s++[(\[]?+)?+{_LETTER}{_CLOSE}"
+    r"\b(?i:answer|choice|option)(?>(?:\s++(?i:is|was|would\s++be|choice|option|letter)){0,4})"
+    rf"\s*+[:=\-]?+{_OPEN}(?>(?:(?i:option|choice)\s++[(\[]?+)?){_LETTER}{_CLOSE}"
 )
 _ANOTHER = re.compile(
-    r"\s*+(?:(?:,\s*+)?+(?:or|and|&|/)|,)\s*+(?:option\s+)?[(\[]?+[A-J][)\]]?+(?=\s*+(?:$|[.,;)]|or\b|and\b|are\b))",
+    r"\s*+(?:(?>(?:,\s*+)?)(?:or|and|&|/)|,)\s*+(?:option\s+)?[(\[]?+[A-J][)\]]?+(?=\s*+(?:$|[.,;)]|or\b|and\b|are\b))",
     re.IGNORECASE,
 )
 _WHOLE = re.compile(r"[\s(\[*\"'`_]*+([A-Ja-j])[\s)\]*\"'`_.:]*+$")

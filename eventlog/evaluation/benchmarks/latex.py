@@ -68,7 +68,7 @@ _GREEK = frozenset(
     ]
 )
 _TOKEN = re.compile(
-    r"\s*+(?:(?P<number>[0-9]++(?:\.[0-9]++)?+|\.[0-9]++)|(?P<command>\\[A-Za-z]++)|(?P<letter>[A-Za-z])"
+    r"\s*+(?:(?P<number>[0-9]++(?>(?:\.[0-9]++)?)|\.[0-9]++)|(?P<command>\\[A-Za-z]++)|(?P<letter>[A-Za-z])"
     r"|(?P<sign>[-+*/^_()\[\]{}|!]))"
 )
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*+")
