@@ -11,8 +11,6 @@ from pathlib import Path
 import duckdb
 
 TESTS = ("tests/query", "tests/lake/test_publish.py")
-EXAMPLES = "10"
-"""Histories of the fold: most of what it finds is ours, and has been looked for on the other major."""
 OTHER = {"2": "duckdb>=1.5.6,<2", "1": "duckdb>=2,<3"}
 
 
@@ -25,7 +23,7 @@ def main() -> int:
         subprocess.run([*pip, "--no-deps", "--target", str(target), wanted], check=True)
         # A directory of its own in front of the path, for every process: the same packages, another DuckDB.
         paths = [str(target), *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "EVLOG_EXAMPLES": EXAMPLES}
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
         words = [sys.executable, "-c", "import duckdb; print('DuckDB', duckdb.__version__)"]
         subprocess.run(words, env=environment, check=True)
         pytest = [sys.executable, "-m", "pytest", "-q", "-n", "auto", "-p", "no:cacheprovider", *TESTS]

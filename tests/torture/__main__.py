@@ -75,7 +75,7 @@ def read_record() -> dict[int, Played]:
 
 
 def is_poorer(played: Played, kept: Played | None) -> bool:
-    """Tell whether less was tried than is on record, for something is missing here, and nothing found."""
+    """Tell whether a play found nothing, and less was tried than is on record since something is missing."""
     result = played.result
     return bool(kept and result.is_good and result.skipped and result.cases < kept.result.cases)
 
